@@ -1,0 +1,97 @@
+"""Binary masks kept as COCO run-length codes, and the geometry on them. The only user of pycocotools."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from x2sam.errors import InputError
+
+BoolMask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class RLE:
+    """A binary mask in COCO's compressed run-length code: kilobytes where the array takes megabytes."""
+
+    height: int
+    width: int
+    counts: bytes
+
+    @classmethod
+    def encode(cls, mask: NDArray[Any]) -> RLE:
+        """Encode a mask ``[H, W]``; every non-zero pixel belongs to it."""
+        if mask.ndim != 2:
+            raise InputError(f"Got a mask of shape {mask.shape}", "one mask of shape [height, width]")
+        code = coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8))
+        return cls(mask.shape[0], mask.shape[1], code["counts"])
+
+    @classmethod
+    def encode_many(cls, masks: NDArray[Any]) -> list[RLE]:
+        """Encode masks ``[N, H, W]`` in one call."""
+        height, width = masks.shape[1:]
+        codes = coco_mask.encode(np.asfortranarray((masks != 0).transpose(1, 2, 0), dtype=np.uint8))
+        return [cls(height, width, code["counts"]) for code in codes]
+
+    @classmethod
+    def from_polygons(cls, polygons: Sequence[Sequence[float]], height: int, width: int) -> RLE:
+        """The union of polygons, each a flat list ``[x0, y0, x1, y1, ...]`` in pixels (at least three corners)."""
+        for polygon in polygons:
+            if len(polygon) < 6 or len(polygon) % 2:
+                raise InputError(
+                    f"Got a polygon of {len(polygon)} numbers", "at least three x,y pairs, as [x0, y0, x1, y1, x2, y2]"
+                )
+        if not polygons:
+            return cls.encode(np.zeros((height, width), dtype=bool))
+        codes = coco_mask.frPyObjects([list(map(float, p)) for p in polygons], height, width)
+        return cls(height, width, coco_mask.merge(codes)["counts"])
+
+    @classmethod
+    def from_coco(cls, code: dict[str, Any]) -> RLE:
+        """From COCO's json form, compressed (text or bytes) or not (a list of run lengths)."""
+        height, width = (int(v) for v in code["size"])
+        counts = code["counts"]
+        if isinstance(counts, list):
+            counts = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)["counts"]
+        return cls(height, width, counts.encode() if isinstance(counts, str) else counts)
+
+    def to_coco(self) -> dict[str, Any]:
+        """COCO's json form: ``{"size": [H, W], "counts": text}``."""
+        return {"size": [self.height, self.width], "counts": self.counts.decode("ascii")}
+
+    def decode(self) -> BoolMask:
+        """The mask as an array ``[H, W]`` of bool."""
+        return coco_mask.decode(self._coco).astype(bool)
+
+    @property
+    def area(self) -> int:
+        """Pixels in the mask."""
+        return int(coco_mask.area(self._coco))
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """The tight box ``(x0, y0, x1, y1)`` in pixels, right and bottom edge exclusive; zeros for an empty mask."""
+        x, y, w, h = (float(v) for v in coco_mask.toBbox(self._coco))
+        return x, y, x + w, y + h
+
+    @property
+    def _coco(self) -> dict[str, Any]:
+        return {"size": [self.height, self.width], "counts": self.counts}
+
+
+def iou_matrix(ours: Sequence[RLE], theirs: Sequence[RLE], crowd: Sequence[bool] | None = None) -> NDArray[np.float64]:
+    """Pairwise intersection over union ``[len(ours), len(theirs)]``; a crowd in ``theirs`` counts over our area."""
+    if not ours or not theirs:
+        return np.zeros((len(ours), len(theirs)))
+    flags = [int(c) for c in crowd] if crowd is not None else [0] * len(theirs)
+    return np.asarray(coco_mask.iou([m._coco for m in ours], [m._coco for m in theirs], flags), dtype=np.float64)
+
+
+def union(masks: Sequence[RLE]) -> RLE:
+    """The union of masks of one size."""
+    return RLE(masks[0].height, masks[0].width, coco_mask.merge([m._coco for m in masks])["counts"])
