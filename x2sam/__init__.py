@@ -1,4 +1,4 @@
-"""x2sam: any segmentation in images and videos, one model. Public names load when first used, so importing is instant."""
+"""x2sam: any segmentation in images and videos. Public names load when first used, so importing is instant."""
 
 from __future__ import annotations
 
