@@ -1,0 +1,290 @@
+"""The language side: Qwen3-VL reads text, pictures and regions; its states at the markers guide the mask decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, Qwen3VLForConditionalGeneration
+
+from x2sam.config import X2SamConfig
+from x2sam.errors import InputError
+from x2sam.model.layers import projector
+from x2sam.model.mask_decoder import Guidance
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The beginning of a prompt, already read: media that several prompts share are read once."""
+
+    length: int
+    """Tokens read."""
+    cache: DynamicCache
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Input embeddings of a batch with everything that is not text already in place."""
+
+    embeddings: Tensor
+    """``[B, L, D]``."""
+    visual_mask: Tensor | None
+    """``[B, L]`` bool: positions of picture tokens."""
+    deepstack: list[Tensor] | None
+    """Per deep-stack layer, ``[visual tokens, D]``."""
+
+
+class LanguageSide(nn.Module):
+    """Qwen3-VL, the projector of its states, and the background condition."""
+
+    def __init__(self, config: X2SamConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.qwen = Qwen3VLForConditionalGeneration(config.language_config)
+        self.prompt_projector = projector(config.language_config.text_config.hidden_size, config.hidden_dim)
+        self.background = nn.Embedding(1, config.hidden_dim)
+        if config.rotary_dtype != "float32":
+            for rotary in (self.qwen.model.visual.rotary_pos_emb, self.qwen.model.language_model.rotary_emb):
+                rotary.register_forward_pre_hook(_round_frequencies(getattr(torch, config.rotary_dtype)))
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def embed(
+        self,
+        input_ids: Tensor,
+        pixel_values: Tensor | None = None,
+        image_grid_thw: Tensor | None = None,
+        pixel_values_videos: Tensor | None = None,
+        video_grid_thw: Tensor | None = None,
+        regions: Tensor | None = None,
+    ) -> Reading:
+        """Embed ``input_ids`` ``[B, L]``; picture tokens and region slots take their features in order of appearance.
+
+        Features are placed by the ids alone, so a sample may have any number of pictures, none included.
+        """
+        config = self.config.language_config
+        slots = input_ids == self.config.region_token_id
+        ids = input_ids.masked_fill(slots, 0).clamp_min(0)
+        embeddings = self.qwen.get_input_embeddings()(ids)
+        if regions is not None or bool(slots.any()):
+            features = regions.flatten(0, 1) if regions is not None else embeddings.new_zeros(0, embeddings.shape[-1])
+            embeddings = _place(embeddings, slots, features, "region")
+        visual_mask, deepstack = torch.zeros_like(slots), []
+        for token, pixels, grid in (
+            (config.image_token_id, pixel_values, image_grid_thw),
+            (config.video_token_id, pixel_values_videos, video_grid_thw),
+        ):
+            if pixels is None:
+                continue
+            seen = self.qwen.model.visual(pixels.to(self.qwen.dtype), grid_thw=grid)
+            mask = input_ids == token
+            embeddings = _place(embeddings, mask, seen.pooler_output, "picture")
+            visual_mask = visual_mask | mask
+            deepstack.append((mask, seen.deepstack_features))
+        if not deepstack:
+            return Reading(embeddings, None, None)
+        return Reading(embeddings, visual_mask, _merge_deepstack(visual_mask, deepstack))
+
+    def read(
+        self,
+        reading: Reading,
+        attention_mask: Tensor | None = None,
+        cache: DynamicCache | None = None,
+        position_ids: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Run the language model: (states for conditions, normed states for words), each ``[B, L, D]``."""
+        model = self.qwen.model.language_model
+        with _input_of(model.norm) as captured:
+            normed = model(
+                inputs_embeds=reading.embeddings,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                past_key_values=cache,
+                use_cache=cache is not None,
+                visual_pos_masks=reading.visual_mask,
+                deepstack_visual_embeds=reading.deepstack,
+            ).last_hidden_state
+        return (captured[0] if self.config.conditions_before_norm else normed), normed
+
+    def positions(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        image_grid_thw: Tensor | None,
+        video_grid_thw: Tensor | None,
+    ) -> Tensor | None:
+        """None for plain positions; else Qwen3-VL's spatial ones ``[3, B, L]``."""
+        if self.config.plain_positions:
+            return None
+        config = self.config.language_config
+        types = (input_ids == config.image_token_id).int() + 2 * (input_ids == config.video_token_id).int()
+        return self.qwen.model.get_rope_index(
+            input_ids,
+            mm_token_type_ids=types,
+            image_grid_thw=image_grid_thw,
+            video_grid_thw=video_grid_thw,
+            attention_mask=attention_mask,
+        )[0]
+
+    # --- speaking ----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def speak(
+        self,
+        states: Tensor,
+        normed: Tensor,
+        cache: DynamicCache,
+        max_new_tokens: int,
+        stop_ids: tuple[int, ...],
+        next_position: int,
+        on_token: Callable[[int], None] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Continue one sample greedily: (new ids ``[1, n]``, their states ``[1, n, D]``).
+
+        Every token that is kept is also read, so a ``<SEG>`` spoken last has its state.
+        """
+        ids: list[int] = []
+        spoken = [states[:, :0]]
+        for step in range(max_new_tokens):
+            token = int(self.qwen.lm_head(normed[:, -1]).argmax(-1))
+            if token in stop_ids:
+                break
+            ids.append(token)
+            if on_token is not None:
+                on_token(token)
+            embedding = self.qwen.get_input_embeddings()(torch.tensor([[token]], device=states.device))
+            position = torch.full((3, 1, 1), next_position + step, device=states.device)
+            state, normed = self.read(
+                Reading(embedding, None, None), None, cache, None if self.config.plain_positions else position
+            )
+            spoken.append(state)
+        return torch.tensor([ids], dtype=torch.long, device=states.device), torch.cat(spoken, 1)
+
+    def loss(self, normed: Tensor, labels: Tensor) -> Tensor:
+        """Next-token cross-entropy, mean over supervised tokens. Only their logits are ever computed."""
+        targets = labels[:, 1:]
+        supervised = targets != -100
+        if not bool(supervised.any()):
+            return normed.sum() * 0.0
+        logits = self.qwen.lm_head(normed[:, :-1][supervised]).float()
+        return nn.functional.cross_entropy(logits, targets[supervised])
+
+    # --- guiding -----------------------------------------------------------------------------------------------
+
+    def guide(self, states: Tensor, condition_ids: Tensor, seg_mask: Tensor) -> Guidance:
+        """Condition, token and ``<SEG>`` embeddings of every sample.
+
+        Args:
+            states: ``[B, L, D_llm]``.
+            condition_ids: ``[B, L]``, index of the condition a position belongs to, -1 outside.
+            seg_mask: ``[B, L]`` bool.
+        """
+        spans = condition_ids >= 0
+        token_mask, token_index = _compact(spans)  # [B, N]
+        embedded = self.prompt_projector(states.gather(1, token_index[..., None].expand(-1, -1, states.shape[-1])))
+        embedded = embedded * token_mask[..., None]
+        owner = condition_ids.gather(1, token_index).masked_fill(~token_mask, -1)  # [B, N]
+        count = int(condition_ids.max()) + 1 if condition_ids.numel() else 0
+        member = (owner[:, None] == torch.arange(max(count, 0), device=states.device)[:, None]).to(embedded.dtype)
+        size = member.sum(-1, keepdim=True)  # [B, C, 1]
+        means = member @ embedded / size.clamp_min(1)
+        background = self.background.weight.expand(len(states), 1, -1).to(means.dtype)
+
+        has_seg = seg_mask.any(1)
+        length = seg_mask.shape[1]
+        last = (seg_mask * torch.arange(1, length + 1, device=states.device)).amax(1).sub(1).clamp_min(0)  # [B]
+        seg = self.prompt_projector(states[torch.arange(len(states), device=states.device), last])[:, None]
+        return Guidance(
+            conditions=torch.cat([means, background], 1),
+            condition_mask=torch.cat([size[..., 0] > 0, has_seg.new_ones(len(states), 1)], 1),
+            tokens=embedded,
+            token_mask=token_mask,
+            seg=seg * has_seg[:, None, None],
+            has_seg=has_seg,
+        )
+
+
+def marker_spans(input_ids: Tensor, start_id: int, end_id: int) -> Tensor:
+    """Which condition each token belongs to, ``[B, L]``: tokens from ``<p>`` to ``</p>``, both included; -1 elsewhere.
+
+    A ``<p>`` that is never closed makes no condition.
+    """
+    opened = (input_ids == start_id).long().cumsum(1)
+    ends = (input_ids == end_id).long()
+    closed = ends.cumsum(1)
+    inside = (opened > closed - ends) & (opened <= closed[:, -1:])
+    return torch.where(inside, opened - 1, -1)
+
+
+def share(guidance: Guidance) -> tuple[Guidance, Tensor]:
+    """Let all samples of a batch see all conditions, so that the phrases of one are the negatives of the others.
+
+    Returns the shared guidance and ``[B]``, the offset of each sample's own conditions in the common list.
+    """
+    background = guidance.conditions[:, -1:]
+    batch = len(background)
+    own = guidance.condition_mask[:, :-1]
+    conditions = guidance.conditions[:, :-1][own].expand(batch, -1, -1)
+    words = guidance.tokens[guidance.token_mask].expand(batch, -1, -1)
+    counts = own.sum(1)
+    shared = Guidance(
+        conditions=torch.cat([conditions, background], 1),
+        condition_mask=own.new_ones(batch, conditions.shape[1] + 1),
+        tokens=words,
+        token_mask=own.new_ones(batch, words.shape[1]),
+        seg=guidance.seg,
+        has_seg=guidance.has_seg,
+    )
+    return shared, counts.cumsum(0) - counts
+
+
+def _place(embeddings: Tensor, mask: Tensor, features: Tensor, what: str) -> Tensor:
+    if int(mask.sum()) != len(features):
+        raise InputError(
+            f"Got {len(features)} {what} embeddings for {int(mask.sum())} {what} tokens",
+            "as many as there are",
+            "Build inputs with X2SamProcessor, which counts them",
+        )
+    return embeddings.masked_scatter(mask[..., None], features.to(embeddings.dtype))
+
+
+def _merge_deepstack(visual_mask: Tensor, parts: list[tuple[Tensor, list[Tensor]]]) -> list[Tensor]:
+    """Deep-stack features of images and videos in one list, in the order of their tokens."""
+    if len(parts) == 1:
+        return list(parts[0][1])
+    merged = []
+    for layer in range(len(parts[0][1])):
+        joint = parts[0][1][layer].new_empty(int(visual_mask.sum()), parts[0][1][layer].shape[-1])
+        for mask, features in parts:
+            joint[mask[visual_mask]] = features[layer]
+        merged.append(joint)
+    return merged
+
+
+def _compact(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The True positions of every row moved to the left: (which are real ``[B, N]``, their index ``[B, N]``)."""
+    counts = mask.sum(1)
+    width = max(int(counts.max()), 1) if mask.numel() else 1
+    index = mask.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :width]
+    return torch.arange(width, device=mask.device) < counts[:, None], index
+
+
+def _round_frequencies(dtype: torch.dtype) -> Callable[[nn.Module, object], None]:
+    def hook(module: nn.Module, _: object) -> None:
+        module.inv_freq = module.inv_freq.to(dtype).float()
+
+    return hook
+
+
+@contextmanager
+def _input_of(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect what ``module`` is called with."""
+    captured: list[Tensor] = []
+    handle = module.register_forward_pre_hook(lambda _, args: captured.append(args[0]))
+    try:
+        yield captured
+    finally:
+        handle.remove()

@@ -1,0 +1,106 @@
+"""Building blocks shared by the mask decoder and the mask memory: fused attention, rotary and sine position codes."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Rotary = tuple[Tensor, Tensor]
+"""Cosine and sine tables, each ``[H*W, head_dim]``."""
+
+
+class Attention(nn.Module):
+    """Multi-head attention on PyTorch's fused kernel. Keys and values can be projected once and attended to often."""
+
+    def __init__(self, dim: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.q_proj = nn.Linear(dim, dim)
+        self.k_proj = nn.Linear(dim, dim)
+        self.v_proj = nn.Linear(dim, dim)
+        self.o_proj = nn.Linear(dim, dim)
+
+    def heads(self, x: Tensor) -> Tensor:
+        """``[B, L, C]`` -> ``[B, heads, L, C / heads]``."""
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+    def attend(
+        self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None, rotary: Rotary | None = None
+    ) -> Tensor:
+        """Attend from ``query`` to projected ``keys`` and ``values``.
+
+        Args:
+            query: ``[B, Q, C]``, not yet projected.
+            keys, values: ``[B, heads, L, C / heads]``.
+            mask: bool, broadcastable to ``[B, heads, Q, L]``; True may be attended to.
+            rotary: turns the query (the keys were turned when they were projected, if at all).
+        """
+        q = self.heads(self.q_proj(query))
+        if rotary is not None:
+            q = rotate(q, rotary)
+        dropout = self.dropout if self.training else 0.0
+        out = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, dropout_p=dropout)
+        return self.o_proj(out.transpose(1, 2).flatten(2))  # [B, Q, C]
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, rotary: Rotary | None = None
+    ) -> Tensor:
+        """Attend from ``query`` ``[B, Q, C]`` to ``key``, ``value`` ``[B, L, C]``; ``rotary`` turns query and key."""
+        keys = self.heads(self.k_proj(key))
+        if rotary is not None:
+            keys = rotate(keys, rotary)
+        return self.attend(query, keys, self.heads(self.v_proj(value)), mask, rotary)
+
+
+@lru_cache(maxsize=32)
+def rotary_table(height: int, width: int, dim: int, device: torch.device, theta: float = 10_000.0) -> Rotary:
+    """Axial rotary tables of a feature map for heads of ``dim`` channels: half of them turn with x, half with y."""
+    frequencies = theta ** (-torch.arange(0, dim, 4, device=device, dtype=torch.float32) / dim)  # [dim / 4]
+    index = torch.arange(height * width, device=device)
+    x, y = (index % width).float(), torch.div(index, width, rounding_mode="floor").float()
+    angles = torch.cat([torch.outer(x, frequencies), torch.outer(y, frequencies)], -1)  # [H*W, dim / 2]
+    angles = angles.repeat_interleave(2, -1)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, rotary: Rotary) -> Tensor:
+    """Turn neighbouring channel pairs of ``x`` ``[..., L, D]`` by the tables' angles, in float32."""
+    cos, sin = rotary
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    turned = torch.stack((-odd, even), -1).flatten(-2)
+    return (x.float() * cos + turned * sin).to(x.dtype)
+
+
+@lru_cache(maxsize=32)
+def sine_positions(height: int, width: int, dim: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Sine position code of a feature map, ``[1, H*W, dim]``: first half of the channels codes y, second half x.
+
+    Positions count from 1 and are normalised to 2 pi over the map (DETR; used by SAM2 and Mask2Former alike).
+    """
+    half = dim // 2
+    channel = torch.arange(half, device=device, dtype=torch.float32)
+    wavelength = 10_000.0 ** (2 * torch.div(channel, 2, rounding_mode="floor") / half)
+
+    def code(length: int) -> Tensor:
+        position = torch.arange(1, length + 1, device=device, dtype=torch.float32)
+        angle = (position / (length + 1e-6) * 2 * math.pi)[:, None] / wavelength  # [length, half]
+        return torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), -1).flatten(1)
+
+    y = code(height)[:, None].expand(height, width, half)
+    x = code(width)[None].expand(height, width, half)
+    return torch.cat((y, x), -1).flatten(0, 1)[None].to(dtype)
+
+
+def tokens(feature_map: Tensor) -> Tensor:
+    """``[B, C, H, W]`` -> ``[B, H*W, C]``."""
+    return feature_map.flatten(2).transpose(1, 2)
+
+
+def projector(dim_in: int, dim_out: int) -> nn.Sequential:
+    """The two-layer projector of the paper: linear, GELU, linear."""
+    return nn.Sequential(nn.Linear(dim_in, dim_out), nn.GELU(), nn.Linear(dim_out, dim_out))

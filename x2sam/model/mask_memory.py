@@ -1,0 +1,193 @@
+"""The mask memory: what was found on the last frames keeps the masks of the next one on their objects.
+
+After a frame is decoded, its features and its guided mask (the queries' masks weighted by how well they match a
+condition) are encoded and stored. The next frame's features read the stored ones by attention (X2SAM, section 3; the
+attention is SAM2's, arXiv 2408.00714). What is stored are the attention's keys and values, projected once: the code
+for a memory's age is added to the keys after the linear map, which is the same number.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from x2sam.config import X2SamConfig
+from x2sam.model.layers import Attention, rotary_table, sine_positions, tokens
+
+KeyValue = tuple[Tensor, Tensor]
+"""Keys and values of one attention layer, each ``[B, heads, L, D / heads]``."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """One remembered frame."""
+
+    index: int
+    levels: dict[int, list[KeyValue]]
+    """Per pixel decoder level, per memory attention layer."""
+
+
+@dataclass(frozen=True)
+class MemoryBank:
+    """The most recent frames, oldest first. Immutable: `segment()` takes one and returns the next."""
+
+    memories: tuple[Memory, ...] = ()
+    next_index: int = 0
+    """Index of the frame that comes next, counted since the bank was empty."""
+
+    def push(self, levels: dict[int, list[KeyValue]], capacity: int) -> MemoryBank:
+        """The bank after one more frame; the oldest leaves when more than ``capacity`` are kept."""
+        memories = (*self.memories, Memory(self.next_index, levels))
+        return MemoryBank(memories[max(0, len(memories) - capacity) :], self.next_index + 1)
+
+    def detach(self) -> MemoryBank:
+        """The same memories without their history, for training on long clips."""
+        return MemoryBank(
+            tuple(
+                Memory(m.index, {i: [(k.detach(), v.detach()) for k, v in kvs] for i, kvs in m.levels.items()})
+                for m in self.memories
+            ),
+            self.next_index,
+        )
+
+
+class MemoryAttentionLayer(GradientCheckpointingLayer):
+    """Self-attention of the frame, cross-attention to the memory, feed-forward; normed first, then added."""
+
+    def __init__(self, config: X2SamConfig) -> None:
+        super().__init__()
+        dim, dropout = config.hidden_dim, config.memory_dropout
+        self.self_attention = Attention(dim, config.memory_heads, dropout)
+        self.cross_attention = Attention(dim, config.memory_heads, dropout)
+        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.linear1 = nn.Linear(dim, config.memory_feedforward)
+        self.linear2 = nn.Linear(config.memory_feedforward, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """``x`` ``[B, L, D]``; ``keys``, ``values`` ``[B, heads, M, D / heads]``; rotary tables of the frame."""
+        rotary = (cos, sin)
+        normed = self.norm1(x)
+        x = x + self.dropout(self.self_attention(normed, normed, normed, rotary=rotary))
+        x = x + self.dropout(self.cross_attention.attend(self.norm2(x), keys, values, rotary=rotary))
+        return x + self.dropout(self.linear2(self.dropout(F.relu(self.linear1(self.norm3(x))))))
+
+
+class MemoryAttention(nn.Module):
+    """Reads the bank into the features of a frame."""
+
+    def __init__(self, config: X2SamConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(MemoryAttentionLayer(config) for _ in range(config.memory_layers))
+        self.norm = nn.LayerNorm(config.hidden_dim)
+
+    def project(self, memory: Tensor) -> list[KeyValue]:
+        """Keys and values of an encoded frame ``[B, D, h, w]`` for every layer."""
+        values = tokens(memory)
+        keys = values + sine_positions(*memory.shape[-2:], memory.shape[1], memory.device, memory.dtype)
+        attentions = [layer.cross_attention for layer in self.layers]
+        return [(a.heads(a.k_proj(keys)), a.heads(a.v_proj(values))) for a in attentions]
+
+    def forward(self, features: Tensor, memories: list[tuple[int, list[KeyValue]]]) -> Tensor:
+        """Features ``[B, D, h, w]`` of the frame after reading ``memories``: pairs (age in frames, keys and values)."""
+        height, width = features.shape[-2:]
+        dim = features.shape[1]
+        x = tokens(features) + 0.1 * sine_positions(height, width, dim, features.device, features.dtype)
+        for i, layer in enumerate(self.layers):
+            attention = layer.cross_attention
+            rotary = rotary_table(height, width, dim // attention.num_heads, x.device)
+            keys = torch.cat([kvs[i][0] + self._age_key(attention, age, x) for age, kvs in memories], 2)
+            values = torch.cat([kvs[i][1] for _, kvs in memories], 2)
+            x = layer(x, keys, values, *rotary)
+        return self.norm(x).transpose(1, 2).unflatten(2, (height, width))
+
+    @staticmethod
+    def _age_key(attention: Any, age: int, like: Tensor) -> Tensor:
+        """What the age code adds to every key, ``[1, heads, 1, D / heads]``."""
+        half = attention.k_proj.in_features // 2
+        frequencies = torch.exp(
+            -math.log(10_000.0) * torch.arange(half, device=like.device, dtype=torch.float32) / half
+        )
+        code = torch.cat([(age * frequencies).sin(), (age * frequencies).cos()]).to(attention.k_proj.weight.dtype)
+        return attention.heads((attention.k_proj.weight @ code)[None, None])
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of ``[B, C, H, W]``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Downsampler(nn.Module):
+    """Halves a map ``halvings`` times, four times the channels each, then projects to ``dim_out`` channels."""
+
+    def __init__(self, dim_in: int, dim_out: int, halvings: int) -> None:
+        super().__init__()
+        widths = [dim_in * 4**i for i in range(halvings + 1)]
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, kernel_size=3, stride=2, padding=1) for a, b in pairwise(widths))
+        self.norms = nn.ModuleList(ChannelNorm(width, eps=1e-6) for width in widths[1:])
+        self.projection = nn.Conv2d(widths[-1], dim_out, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = F.gelu(norm(conv(x)))
+        return self.projection(x)
+
+
+class FuserBlock(nn.Module):
+    """A ConvNeXt block (arXiv 2201.03545): depthwise 7x7, norm, two pointwise layers, scaled and added."""
+
+    def __init__(self, dim: int, feedforward: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
+        self.norm = ChannelNorm(dim, eps=1e-6)
+        self.linear1 = nn.Linear(dim, feedforward)
+        self.linear2 = nn.Linear(feedforward, dim)
+        self.scale = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed = self.norm(self.depthwise(x)).permute(0, 2, 3, 1)
+        return x + (self.scale * self.linear2(F.gelu(self.linear1(mixed)))).permute(0, 3, 1, 2)
+
+
+class MemoryEncoder(nn.Module):
+    """Encodes a decoded frame at the coarsest level's size, whatever level its features come from."""
+
+    def __init__(self, config: X2SamConfig) -> None:
+        super().__init__()
+        dim = config.hidden_dim
+        self.scale, self.bias = config.memory_mask_scale, config.memory_mask_bias
+        self.feature_downsamplers = nn.ModuleDict(
+            {str(level): Downsampler(dim, dim, halvings=level) for level in config.memory_levels}
+        )
+        self.mask_downsampler = Downsampler(1, dim, halvings=2)
+        self.fuser = nn.ModuleList(
+            FuserBlock(dim, config.memory_fuser_feedforward) for _ in range(config.memory_fuser_layers)
+        )
+        self.projection = nn.Conv2d(dim, dim, kernel_size=1)
+
+    def forward(self, levels: list[Tensor], class_logits: Tensor, mask_logits: Tensor) -> dict[int, Tensor]:
+        """Memories ``[B, D, h, w]`` per configured level, from the frame's features (before they read any memory)."""
+        mask = self.mask_downsampler(self.guided_mask(class_logits, mask_logits))
+        memories = {}
+        for name, downsampler in self.feature_downsamplers.items():
+            x = downsampler(levels[int(name)]) + mask
+            for block in self.fuser:
+                x = block(x)
+            memories[int(name)] = self.projection(x)
+        return memories
+
+    def guided_mask(self, class_logits: Tensor, mask_logits: Tensor) -> Tensor:
+        """One mask for all that was found, ``[B, 1, H, W]``: queries compete per pixel, sure ones count more."""
+        scores = class_logits.softmax(-1)[..., :-1].amax(-1)  # [B, Q]
+        weights = (mask_logits + scores.clamp_min(1e-6).log()[..., None, None]).softmax(1)  # [B, Q, H, W]
+        mask = (weights * mask_logits.sigmoid()).sum(1, keepdim=True)
+        return mask * self.scale + self.bias

@@ -1,0 +1,386 @@
+"""X2SamModel: media and tokens in, text states and masks out.
+
+    understand()  once per clip    tokens, pictures, regions -> Guidance (and text)
+    segment()     once per frame   frame, Guidance, MemoryBank -> Prediction, MemoryBank
+
+`forward()` with labels walks the same two verbs and returns losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, DynamicCache, PreTrainedModel, initialization
+from transformers.models.mask2former.modeling_mask2former import Mask2FormerPixelDecoder, Mask2FormerPreTrainedModel
+from transformers.models.sam2.modeling_sam2 import Sam2VisionModel
+from transformers.utils import ModelOutput
+
+from x2sam.config import X2SamConfig
+from x2sam.errors import InputError
+from x2sam.model.language import LanguageSide, Prefix, Reading, marker_spans, share
+from x2sam.model.losses import Layer, Targets, segmentation_losses
+from x2sam.model.mask_decoder import ClassHead, Guidance, MaskDecoder, Prediction
+from x2sam.model.mask_memory import FuserBlock, MemoryAttention, MemoryBank, MemoryEncoder
+from x2sam.model.region_sampler import RegionSampler
+
+
+@dataclass(frozen=True)
+class FrameFeatures:
+    """Frames after the mask encoder."""
+
+    fpn: tuple[Tensor, Tensor, Tensor]
+    """``[N, D, h, w]`` at strides 4, 8 and 16."""
+    stage: Tensor
+    """``[N, h, w, C]``, stride 16: the third stage, from which regions are sampled."""
+
+    def __getitem__(self, rows: Any) -> FrameFeatures:
+        """Some of the frames."""
+        fine, middle, coarse = self.fpn
+        return FrameFeatures((fine[rows], middle[rows], coarse[rows]), self.stage[rows])
+
+
+@dataclass(frozen=True)
+class Understanding:
+    """What the language side made of a batch."""
+
+    input_ids: Tensor
+    """``[B, L]``, spoken tokens included."""
+    states: Tensor
+    """``[B, L, D_llm]``: the states that conditions are made of."""
+    normed: Tensor
+    """``[B, L, D_llm]``: the states that words are made of."""
+    guidance: Guidance
+
+
+@dataclass
+class X2SamOutput(ModelOutput):
+    """Losses of a training step; every part is weighted as it enters the sum."""
+
+    loss: Tensor | None = None
+    loss_language: Tensor | None = None
+    loss_segmentation: Tensor | None = None
+    parts: dict[str, Tensor] | None = None
+
+
+class PixelDecoder(Mask2FormerPreTrainedModel):
+    """`transformers`' deformable pixel decoder, with its own initialisation."""
+
+    def __init__(self, config: X2SamConfig) -> None:
+        super().__init__(config.pixel_decoder_config)
+        self.decoder = Mask2FormerPixelDecoder(self.config, [config.hidden_dim] * 3)
+        self.post_init()
+
+    def forward(self, fpn: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """FPN maps, fine to coarse -> (levels coarse to fine, mask features), all ``[N, D, h, w]``."""
+        out = self.decoder(list(fpn), output_hidden_states=False, output_attentions=False, return_dict=True)
+        return list(out.multi_scale_features), out.mask_features
+
+
+class X2SamModel(PreTrainedModel):
+    """The X2SAM network (arXiv 2605.00891)."""
+
+    config_class = X2SamConfig
+    config: X2SamConfig
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _no_split_modules = [  # noqa: RUF012
+        "MaskDecoderLayer",
+        "MemoryAttentionLayer",
+        "FuserBlock",
+        "PixelDecoder",
+        "Sam2VisionModel",
+        "Qwen3VLTextDecoderLayer",
+    ]
+    _tied_weights_keys = {  # noqa: RUF012
+        "language.qwen.lm_head.weight": "language.qwen.model.language_model.embed_tokens.weight"
+    }
+
+    def __init__(self, config: X2SamConfig) -> None:
+        super().__init__(config)
+        encoder_config = config.mask_encoder_config
+        self.language = LanguageSide(config)
+        self.mask_encoder = Sam2VisionModel(encoder_config)
+        self.pixel_decoder = PixelDecoder(config)
+        self.mask_decoder = MaskDecoder(config)
+        self.class_head = ClassHead(config)
+        self.memory_attention = MemoryAttention(config)
+        self.memory_encoder = MemoryEncoder(config)
+        self.no_memory = nn.Parameter(torch.zeros(config.hidden_dim))
+        self.region_sampler = RegionSampler(
+            config,
+            stage_dim=encoder_config.backbone_config.embed_dim_per_stage[-2],
+            language_dim=config.language_config.text_config.hidden_size,
+        )
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, MaskDecoder):
+            for layer in module.layers:
+                # Text enters the decoder as nothing at first, and its weight is learned (paper, section 3).
+                initialization.zeros_(layer.text_attention.o_proj.weight)
+                initialization.zeros_(layer.text_attention.o_proj.bias)
+        elif isinstance(module, FuserBlock):
+            initialization.constant_(module.scale, 1e-6)
+        elif isinstance(module, ClassHead) and module.logit_scale is not None:
+            initialization.constant_(module.logit_scale, torch.tensor(1 / 0.07).log().item())
+        elif isinstance(module, X2SamModel):
+            initialization.normal_(module.no_memory, std=self.config.initializer_range)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language.qwen.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.language.qwen.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.language.qwen.lm_head
+
+    # --- the two verbs -----------------------------------------------------------------------------------------
+
+    def encode(self, frames: Tensor) -> FrameFeatures:
+        """Mask-encode square frames ``[N, 3, image_size, image_size]``."""
+        side = self.config.image_size
+        if frames.shape[-2:] != (side, side):
+            raise InputError(f"Got frames of shape {tuple(frames.shape)}", f"[N, 3, {side}, {side}]")
+        stages = self.mask_encoder.backbone(frames.to(self.no_memory.dtype)).intermediate_hidden_states
+        maps, _ = self.mask_encoder.neck(stages)
+        return FrameFeatures(tuple(reversed(maps[-3:])), stages[-2])
+
+    def understand(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        image_grid_thw: Tensor | None = None,
+        pixel_values_videos: Tensor | None = None,
+        video_grid_thw: Tensor | None = None,
+        region_masks: Tensor | None = None,
+        region_frames: Tensor | None = None,
+        region_features: FrameFeatures | None = None,
+        condition_ids: Tensor | None = None,
+        prefix: Prefix | None = None,
+        max_new_tokens: int = 0,
+        stop_ids: tuple[int, ...] = (),
+        on_token: Callable[[int], None] | None = None,
+        conditions_in_answer: bool = False,
+    ) -> Understanding:
+        """Read a batch once per clip and say what guides its masks.
+
+        Args:
+            input_ids: ``[B, L]``, padded on the right. Picture tokens as Qwen3-VL's, one per merged patch; each region
+                takes ``region_tokens`` times ``region_token_id``.
+            attention_mask: ``[B, L]``, 1 for real tokens; None means all.
+            pixel_values, image_grid_thw, pixel_values_videos, video_grid_thw: as Qwen3-VL's.
+            region_masks: ``[N, image_size, image_size]`` bool, all regions of the batch in order of their slots.
+            region_frames: ``[N]``, the row of ``region_features`` each region was drawn on.
+            region_features: the frames that carry regions, encoded.
+            condition_ids: ``[B, L]``; None finds them between the markers.
+            prefix: the beginning of ``input_ids``, read before (`read_prefix`); then B = 1 and pixels are not needed.
+            max_new_tokens: greater than 0 lets the model answer in its own words; then B = 1.
+            stop_ids: tokens that end an answer.
+            on_token: called with every new token as it is spoken.
+            conditions_in_answer: conditions are what the answer, rather than the prompt, puts between the markers.
+        """
+        regions = None
+        if region_masks is not None and len(region_masks):
+            assert region_features is not None
+            assert region_frames is not None
+            regions = self.region_sampler(region_features.stage, region_masks, region_frames)
+        start = prefix.length if prefix is not None else 0
+        reading = self.language.embed(
+            input_ids[:, start:], pixel_values, image_grid_thw, pixel_values_videos, video_grid_thw, regions
+        )
+        cache = self._cache(prefix, generating=max_new_tokens > 0)
+        if (prefix is not None or max_new_tokens) and len(input_ids) != 1:
+            raise InputError(
+                f"Got a batch of {len(input_ids)}", "one sample when text is generated or a prefix is used"
+            )
+        positions = self.language.positions(input_ids, attention_mask, image_grid_thw, video_grid_thw)
+        states, normed = self.language.read(
+            reading,
+            attention_mask,
+            cache,
+            None if positions is None else positions[..., start:],
+        )
+        ids = input_ids[:, start:]
+        if max_new_tokens and cache is not None:
+            next_position = input_ids.shape[1] if positions is None else int(positions.max()) + 1
+            new_ids, new_states = self.language.speak(
+                states, normed, cache, max_new_tokens, stop_ids, next_position, on_token
+            )
+            prompt_length = ids.shape[1]
+            ids, states = torch.cat([ids, new_ids], 1), torch.cat([states, new_states], 1)
+        if prefix is not None:
+            prefix.cache.crop(prefix.length)
+        if condition_ids is None:
+            spans = ids if attention_mask is None else ids.masked_fill(~attention_mask.bool()[:, : ids.shape[1]], -1)
+            if max_new_tokens:  # what was asked stays what was asked, whatever the answer puts between markers
+                spans = spans.clone()
+                spans[:, :prompt_length] = spans[:, :prompt_length] if not conditions_in_answer else -1
+                spans[:, prompt_length:] = spans[:, prompt_length:] if conditions_in_answer else -1
+            condition_ids = marker_spans(spans, self.config.phrase_start_token_id, self.config.phrase_end_token_id)
+        guidance = self.language.guide(states, condition_ids, ids == self.config.seg_token_id)
+        return Understanding(torch.cat([input_ids[:, :start], ids], 1), states, normed, guidance)
+
+    def _cache(self, prefix: Prefix | None, generating: bool) -> DynamicCache | None:
+        if prefix is not None:
+            return prefix.cache
+        return DynamicCache(config=self.config.language_config.text_config) if generating else None
+
+    def read_prefix(self, input_ids: Tensor, **pixels: Tensor | None) -> Prefix:
+        """Read the shared beginning ``[1, L]`` of several prompts (the medium) once; see `understand`."""
+        cache = DynamicCache(config=self.config.language_config.text_config)
+        positions = self.language.positions(input_ids, None, pixels.get("image_grid_thw"), pixels.get("video_grid_thw"))
+        self.language.read(self.language.embed(input_ids, **pixels), None, cache, positions)
+        return Prefix(input_ids.shape[1], cache)
+
+    def segment(
+        self, frame: Tensor | FrameFeatures, guidance: Guidance | None, bank: MemoryBank | None = None
+    ) -> tuple[Prediction, MemoryBank]:
+        """Find the masks of one frame of every sample.
+
+        Args:
+            frame: ``[B, 3, image_size, image_size]``, or the same already encoded.
+            guidance: from `understand`; None in phase 1.
+            bank: what came back for the previous frame; None at the first.
+
+        Returns:
+            The prediction and the bank for the next frame.
+        """
+        layers, bank = self._segment(frame, guidance, bank or MemoryBank(), every_layer=False)
+        return layers[-1], bank
+
+    def _segment(
+        self, frame: Tensor | FrameFeatures, guidance: Guidance | None, bank: MemoryBank, every_layer: bool
+    ) -> tuple[list[Prediction], MemoryBank]:
+        features = frame if isinstance(frame, FrameFeatures) else self.encode(frame)
+        fpn = features.fpn if bank.memories else [x + self.no_memory[:, None, None] for x in features.fpn]
+        levels, mask_features = self.pixel_decoder(fpn)
+        recalled = [
+            self.memory_attention(level, [(bank.next_index - m.index, m.levels[i]) for m in bank.memories])
+            if bank.memories and i in self.config.memory_levels
+            else level
+            for i, level in enumerate(levels)
+        ]
+        layers = [
+            Prediction(self.class_head(queries, guidance), masks, queries)
+            for queries, masks in self.mask_decoder(recalled, mask_features, guidance, every_layer)
+        ]
+        if self.config.memory_size and not self.config.class_agnostic:
+            encoded = self.memory_encoder(levels, layers[-1].class_logits, layers[-1].mask_logits)
+            bank = bank.push({i: self.memory_attention.project(m) for i, m in encoded.items()}, self.config.memory_size)
+        return layers, bank
+
+    # --- training ----------------------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        frames: Tensor | None = None,
+        frame_mask: Tensor | None = None,
+        targets: Sequence[Sequence[Targets]] | None = None,
+        region_masks: Tensor | None = None,
+        region_frames: Tensor | None = None,
+        share_conditions: bool = False,
+        pixel_values: Tensor | None = None,
+        image_grid_thw: Tensor | None = None,
+        pixel_values_videos: Tensor | None = None,
+        video_grid_thw: Tensor | None = None,
+    ) -> X2SamOutput:
+        """Losses of a batch of clips (an image is a clip of one frame).
+
+        Args:
+            input_ids, attention_mask, pixel_values, image_grid_thw, pixel_values_videos, video_grid_thw: as in
+                `understand`; ``input_ids`` None is phase 1.
+            labels: ``[B, L]``, -100 where the text is not supervised.
+            frames: ``[B, T, 3, image_size, image_size]``, shorter clips padded at their end.
+            frame_mask: ``[B, T]`` bool, True for real frames; None means all.
+            targets: per sample and real frame, the masks to be found; class ids count the sample's own conditions.
+            region_masks: ``[N, image_size, image_size]``.
+            region_frames: ``[N]``, index b * T + t of the frame each region was drawn on.
+            share_conditions: the phrases of the other samples serve as negatives.
+        """
+        features = None
+        if frames is not None and (targets is not None or region_masks is not None):
+            features = self.encode(frames.flatten(0, 1))
+        guidance, offsets, loss_language = None, None, None
+        if input_ids is not None:
+            marked = None
+            if features is not None and region_masks is not None and region_frames is not None and len(region_masks):
+                used, region_frames = region_frames.unique(return_inverse=True)
+                marked = features[used]
+            understanding = self.understand(
+                input_ids,
+                attention_mask,
+                region_masks=region_masks,
+                region_frames=region_frames,
+                region_features=marked,
+                pixel_values=pixel_values,
+                image_grid_thw=image_grid_thw,
+                pixel_values_videos=pixel_values_videos,
+                video_grid_thw=video_grid_thw,
+            )
+            guidance = understanding.guidance
+            if labels is not None:
+                loss_language = self.language.loss(understanding.normed, labels)
+            if share_conditions:
+                guidance, offsets = share(guidance)
+        loss_segmentation, parts = None, None
+        if features is not None and targets is not None:
+            assert frames is not None
+            parts = self._segmentation_losses(features, frames.shape[:2], frame_mask, guidance, targets, offsets)
+            loss_segmentation = torch.stack(list(parts.values())).sum() if parts else None
+        losses = [loss for loss in (loss_language, loss_segmentation) if loss is not None]
+        return X2SamOutput(
+            loss=torch.stack(losses).sum() if losses else None,
+            loss_language=loss_language,
+            loss_segmentation=loss_segmentation,
+            parts=parts,
+        )
+
+    def _segmentation_losses(
+        self,
+        features: FrameFeatures,
+        clips: torch.Size,
+        frame_mask: Tensor | None,
+        guidance: Guidance | None,
+        targets: Sequence[Sequence[Targets]],
+        offsets: Tensor | None,
+    ) -> dict[str, Tensor]:
+        """Decode every clip frame by frame and score the frames that are real and whose sample has a ``<SEG>``."""
+        batch, length = clips
+        rows = torch.arange(batch, device=features.stage.device)
+        if guidance is not None:
+            rows = rows[guidance.has_seg]
+            guidance = guidance.select(rows)
+        if not len(rows):
+            return {}
+        bank = MemoryBank()
+        layers: list[list[Layer]] = []
+        wanted: list[Targets] = []
+        for t in range(length):
+            predictions, bank = self._segment(features[rows * length + t], guidance, bank, every_layer=True)
+            for i, row in enumerate(rows.tolist()):
+                if frame_mask is not None and not frame_mask[row, t]:
+                    continue
+                target = targets[row][t]
+                if offsets is not None:
+                    target = Targets(target.classes + offsets[row], target.masks)
+                wanted.append(target)
+                layers.append([Layer(p.class_logits[i], p.mask_logits[i]) for p in predictions])
+        return segmentation_losses(layers, wanted, self.config)
+
+
+AutoModel.register(X2SamConfig, X2SamModel, exist_ok=True)
+
+__all__ = ["FrameFeatures", "Prediction", "Reading", "Understanding", "X2SamModel", "X2SamOutput"]

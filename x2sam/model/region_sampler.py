@@ -1,0 +1,74 @@
+"""The region sampler: a visual prompt becomes embeddings that the language model reads in place of ``<region>``.
+
+Points inside the region are looked up in the mask encoder's third stage and pooled; there are no parameters but the
+projector that lifts the features to the language model's width (X2SAM, section 3).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from x2sam.config import X2SamConfig
+from x2sam.errors import InputError
+from x2sam.model.layers import projector
+
+
+class RegionSampler(nn.Module):
+    """Region masks and stage-3 features -> region embeddings."""
+
+    def __init__(self, config: X2SamConfig, stage_dim: int, language_dim: int) -> None:
+        super().__init__()
+        self.points, self.tokens = config.region_points, config.region_tokens
+        self.corner_coordinates = config.region_corner_coordinates
+        self.projector = projector(4 * stage_dim, language_dim)
+
+    def project(self, stage: Tensor) -> Tensor:
+        """Fold 2x2 cells into channels and project: ``[F, h, w, C]`` -> ``[F, D, h/2, w/2]``."""
+        frames, height, width, channels = stage.shape
+        cells = stage.view(frames, height // 2, 2, width // 2, 2, channels).permute(0, 1, 3, 2, 4, 5).flatten(3)
+        return self.projector(cells).permute(0, 3, 1, 2)
+
+    def forward(self, stage: Tensor, masks: Tensor, frames: Tensor) -> Tensor:
+        """Embed regions.
+
+        Args:
+            stage: ``[F, h, w, C]``, stage-3 maps of the frames that carry regions.
+            masks: ``[N, H, W]`` bool, one per region, at the mask encoder's input size.
+            frames: ``[N]``, which of the F maps each region was drawn on.
+
+        Returns:
+            ``[N, tokens, D]``, D the language model's width.
+
+        Raises:
+            InputError: a region without a pixel.
+        """
+        points = sample_points(masks, self.points, random=self.training)  # [N, P, 2]
+        size = torch.tensor([masks.shape[2], masks.shape[1]], device=points.device)
+        centre = 0.0 if self.corner_coordinates else 0.5
+        grid = 2 * (points + centre) / size - 1
+        features = F.grid_sample(
+            self.project(stage).float()[frames], grid[:, :, None], align_corners=self.corner_coordinates
+        )  # [N, D, P, 1]
+        pooled = F.avg_pool1d(features.squeeze(-1), self.points // self.tokens)  # [N, D, tokens]
+        return pooled.transpose(1, 2).to(stage.dtype)
+
+
+def sample_points(masks: Tensor, count: int, random: bool) -> Tensor:
+    """``count`` pixels (x, y) of every mask, ``[N, count, 2]`` float32, in row-major order.
+
+    Evenly spread over the mask's pixels, so that inference repeats; at random in training. A mask with fewer pixels
+    repeats them.
+    """
+    ranks = masks.flatten(1).long().cumsum(1)  # [N, H*W]
+    area = ranks[:, -1:]
+    if not bool((area > 0).all()):
+        empty = (area[:, 0] == 0).nonzero()[:, 0].tolist()
+        raise InputError(f"Got an empty region (number {empty[0] + 1})", "at least one pixel in every region")
+    if random:
+        wanted = (torch.rand(len(masks), count, device=masks.device).sort(1).values * area).long()
+    else:
+        wanted = torch.div(torch.arange(count, device=masks.device) * area, count, rounding_mode="floor")
+    index = torch.searchsorted(ranks, wanted + 1)  # the pixel with that many mask pixels up to it
+    return torch.stack((index % masks.shape[2], torch.div(index, masks.shape[2], rounding_mode="floor")), -1).float()
