@@ -191,7 +191,7 @@ def tiny() -> X2SamConfig:
     return X2SamConfig(
         language_config=Qwen3VLConfig(
             text_config={
-                "vocab_size": 384,
+                "vocab_size": 272,
                 "hidden_size": 64,
                 "intermediate_size": 96,
                 "num_hidden_layers": 2,
@@ -216,10 +216,10 @@ def tiny() -> X2SamConfig:
                 "num_position_embeddings": 64,
                 "deepstack_visual_indexes": [0],
             },
-            image_token_id=262,
-            video_token_id=263,
-            vision_start_token_id=260,
-            vision_end_token_id=261,
+            image_token_id=261,
+            video_token_id=262,
+            vision_start_token_id=259,
+            vision_end_token_id=260,
             tie_word_embeddings=True,
         ),
         mask_encoder_config=Sam2VisionConfig(
@@ -251,6 +251,9 @@ def tiny() -> X2SamConfig:
         memory_fuser_feedforward=64,
         region_points=32,
         region_tokens=8,
+        seg_token_id=263,
+        phrase_start_token_id=264,
+        phrase_end_token_id=265,
         train_points=256,
     )
 

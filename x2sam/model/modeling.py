@@ -114,7 +114,7 @@ class X2SamModel(PreTrainedModel):
         self.no_memory = nn.Parameter(torch.zeros(config.hidden_dim))
         self.region_sampler = RegionSampler(
             config,
-            stage_dim=encoder_config.backbone_config.embed_dim_per_stage[-2],
+            stage_dim=encoder_config.backbone_channel_list[1],  # the list begins with the deepest stage
             language_dim=config.language_config.text_config.hidden_size,
         )
         self.post_init()
