@@ -11,6 +11,25 @@ from transformers.models.sam2.configuration_sam2 import Sam2VisionConfig
 from x2sam.errors import InputError
 
 
+class EfficientNetLiteConfig(PreTrainedConfig):
+    """Configuration of `EfficientNetLiteModel`, a small backbone for the mask encoder; the defaults are Lite0's."""
+
+    model_type = "efficientnet_lite"
+
+    stem_channels: int = 32
+    stages: list[list[int]] | tuple[tuple[int, ...], ...] = (
+        (1, 3, 1, 1, 16),
+        (2, 3, 2, 6, 24),
+        (2, 5, 2, 6, 40),
+        (3, 3, 2, 6, 80),
+        (3, 5, 1, 6, 112),
+        (4, 5, 2, 6, 192),
+        (1, 3, 1, 6, 320),
+    )
+    """Rows of (blocks, kernel, stride of the first block, expansion, channels)."""
+    norm_eps: float = 1e-3
+
+
 class X2SamConfig(PreTrainedConfig):
     """Configuration of `X2SamModel`. The defaults are the released 4B model's (paper section 4; release 5b0b106)."""
 
@@ -179,11 +198,77 @@ def released_mask_encoder_config() -> Sam2VisionConfig:
 
 
 def preset(name: str) -> X2SamConfig:
-    """The configuration called ``4b`` (the released model) or ``tiny`` (random weights, for tests)."""
-    presets = {"4b": X2SamConfig, "tiny": tiny}
+    """The configuration called ``4b`` (the released model), ``nano`` (ships inside) or ``tiny`` (for tests)."""
+    presets = {"4b": X2SamConfig, "nano": nano, "tiny": tiny}
     if name not in presets:
         raise InputError(f"Got the preset {name!r}", f"one of: {', '.join(presets)}")
     return presets[name]()
+
+
+def nano() -> X2SamConfig:
+    """The small model that ships inside the package: it runs anywhere and is trained on generated scenes."""
+    return X2SamConfig(
+        language_config=Qwen3VLConfig(
+            text_config={
+                "vocab_size": 2048,
+                "hidden_size": 256,
+                "intermediate_size": 640,
+                "num_hidden_layers": 6,
+                "num_attention_heads": 4,
+                "num_key_value_heads": 2,
+                "head_dim": 64,
+                "max_position_embeddings": 8192,
+                "rope_parameters": {
+                    "rope_type": "default",
+                    "rope_theta": 10_000.0,
+                    "mrope_section": [16, 8, 8],
+                    "mrope_interleaved": True,
+                },
+                "tie_word_embeddings": True,
+            },
+            vision_config={
+                "depth": 3,
+                "hidden_size": 192,
+                "intermediate_size": 576,
+                "num_heads": 3,
+                "out_hidden_size": 256,
+                "num_position_embeddings": 256,
+                "deepstack_visual_indexes": [1],
+            },
+            image_token_id=5,
+            video_token_id=6,
+            vision_start_token_id=3,
+            vision_end_token_id=4,
+            tie_word_embeddings=True,
+        ),
+        mask_encoder_config=Sam2VisionConfig(
+            backbone_config={"model_type": "efficientnet_lite"},
+            backbone_channel_list=[320, 112, 40, 24],
+            fpn_hidden_size=128,
+        ),
+        image_size=224,
+        hidden_dim=128,
+        num_heads=8,
+        num_queries=40,
+        pixel_decoder_layers=2,
+        pixel_decoder_feedforward=256,
+        decoder_layers=4,
+        decoder_feedforward=512,
+        memory_size=4,
+        memory_levels=(0, 1),
+        memory_layers=2,
+        memory_feedforward=256,
+        memory_dropout=0.0,
+        memory_fuser_layers=1,
+        memory_fuser_feedforward=256,
+        region_points=64,
+        region_tokens=4,
+        region_corner_coordinates=False,
+        seg_token_id=7,
+        phrase_start_token_id=8,
+        phrase_end_token_id=9,
+        train_points=1536,
+    )
 
 
 def tiny() -> X2SamConfig:
@@ -231,7 +316,7 @@ def tiny() -> X2SamConfig:
                 "embed_dim_per_stage": [16, 32, 64, 128],
                 "num_attention_heads_per_stage": [1, 2, 4, 8],
                 "window_size_per_stage": [8, 4, 4, 2],
-                "global_attention_blocks": [2],
+                "global_attention_blocks": [3],
             },
             backbone_channel_list=[128, 64, 32, 16],
             fpn_hidden_size=32,
@@ -258,4 +343,5 @@ def tiny() -> X2SamConfig:
     )
 
 
+AutoConfig.register(EfficientNetLiteConfig.model_type, EfficientNetLiteConfig, exist_ok=True)
 AutoConfig.register(X2SamConfig.model_type, X2SamConfig, exist_ok=True)

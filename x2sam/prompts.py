@@ -149,6 +149,12 @@ def read_answer(text: str) -> tuple[str, list[Phrase]]:
     return out.rstrip(), phrases
 
 
+def may_announce(text: str) -> bool:
+    """Whether the last sentence of an unfinished answer could turn out to announce masks and nothing else."""
+    last = re.split(r"(?<=[.!?])\s+", text.strip())[-1]
+    return any(wording.startswith(last) for wording in (*ANSWERS, *CAPTION_ENDINGS))
+
+
 def _announces(sentence: str) -> bool:
     return SEG in sentence and PHRASE_START not in sentence
 

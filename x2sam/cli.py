@@ -1,0 +1,197 @@
+"""The command line: ``x2sam photo.jpg "the rabbit"`` just works, and verbs for the rest.
+
+One JSON line per input goes to stdout; messages and progress to stderr. A user's mistake is one line and exit code 2.
+Heavy imports happen inside the commands, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from x2sam.errors import X2SamError
+
+app = typer.Typer(
+    name="x2sam",
+    help="Any segmentation in images and videos: words, clicks, boxes, scribbles or masks in; text and masks out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        help="Images, videos, folders of frames, URLs or globs; and, last, what to segment in quotes.",
+        show_default=False,
+    ),
+]
+Model = Annotated[str, typer.Option("--model", "-m", help="nano, 4b, tiny, a folder, or a name on the Hub.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps ...")]
+DType = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16")]
+# typer reads these annotations at run time, and Python 3.10 must be able to evaluate them.
+MaybeText = Optional[str]  # noqa: UP045
+MaybeNumber = Optional[float]  # noqa: UP045
+MaybeTexts = Optional[list[str]]  # noqa: UP045
+
+
+@app.command()
+def segment(
+    inputs: Inputs,
+    prompt: Annotated[
+        MaybeTexts, typer.Option("--prompt", "-p", help="What to segment; several times for several categories.")
+    ] = None,
+    point: Annotated[MaybeTexts, typer.Option(help="x,y of the object; x,y,- says: not this. Repeat for more.")] = None,
+    box: Annotated[MaybeTexts, typer.Option(help="x0,y0,x1,y1 around an object. Repeat for more objects.")] = None,
+    scribble: Annotated[MaybeTexts, typer.Option(help="Picture whose drawn pixels mark an object.")] = None,
+    mask: Annotated[MaybeTexts, typer.Option(help="Picture (or DAVIS palette) with the object's mask.")] = None,
+    frame: Annotated[int, typer.Option(help="Frame of the video that the regions are on.")] = 0,
+    task: Annotated[MaybeText, typer.Option(help="A row of: x2sam tasks. Inferred if left out.")] = None,
+    out: Annotated[
+        MaybeText, typer.Option("--out", "-o", help="Folder (or file, for one input) for the results.")
+    ] = None,
+    format: Annotated[
+        MaybeTexts, typer.Option("--format", "-f", help="overlay, coco, yolo, davis, panoptic, ...; repeat for more.")
+    ] = None,
+    threshold: Annotated[MaybeNumber, typer.Option(help="Score that a segment needs, 0 to 1.")] = None,
+    mask_threshold: Annotated[float, typer.Option(help="Probability that a pixel needs, 0 to 1.")] = 0.5,
+    form: Annotated[str, typer.Option(help="Of categories: panoptic, instance or semantic.")] = "panoptic",
+    protocol: Annotated[str, typer.Option(help="public, or released: the release's own post-processing.")] = "public",
+    identity: Annotated[str, typer.Option(help="x2sam, or released: how ids are kept over time.")] = "x2sam",
+    kind: Annotated[MaybeText, typer.Option(help="Take the input as: image or video.")] = None,
+    fps: Annotated[MaybeNumber, typer.Option(help="Frames a second of folders of frames.")] = None,
+    model: Model = "nano",
+    device: Device = "auto",
+    dtype: DType = "auto",
+) -> None:
+    """Segment images and videos. The task is inferred from what is given."""
+    from x2sam import runner
+
+    media, trailing = runner.split_inputs(inputs)
+    shapes = {"point": point, "box": box, "scribble": scribble, "mask": mask}
+    runner.segment(
+        media,
+        [*([trailing] if trailing else []), *(prompt or [])],
+        {name: values for name, values in shapes.items() if values},
+        runner.Settings(model, device, dtype, task, kind, fps, frame, identity, out, tuple(format or ())),
+        {"threshold": threshold, "mask_threshold": mask_threshold, "form": form, "protocol": protocol},
+    )
+
+
+@app.command()
+def track(context: typer.Context) -> None:
+    """Segment videos: `segment --kind video`, with the same options."""
+    raise AssertionError(context)  # main() rewrites it
+
+
+@app.command()
+def chat(
+    media: Annotated[str, typer.Argument(help="An image or a video.")],
+    message: Annotated[MaybeText, typer.Argument(help="What to ask; left out, you talk line by line.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Length of an answer at most.")] = 512,
+    model: Model = "nano",
+    device: Device = "auto",
+    dtype: DType = "auto",
+) -> None:
+    """Talk about an image or a video."""
+    from x2sam import runner
+
+    runner.chat(media, message, max_new_tokens, runner.Settings(model, device, dtype))
+
+
+@app.command()
+def tasks(json: Annotated[bool, typer.Option("--json", help="As JSON lines.")] = False) -> None:
+    """List the fourteen tasks and two chats."""
+    import dataclasses
+    import json as jsonlib
+
+    from x2sam.tasks import TASKS
+
+    if json:
+        for row in TASKS.values():
+            print(jsonlib.dumps(dataclasses.asdict(row)))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("task", "what", "takes", "paper")
+    takes = {
+        "categories": "category names",
+        "expressions": "a phrase",
+        "questions": "a question",
+        "answer": "nothing: it describes",
+        "regions": "points, boxes, scribbles or masks",
+        "none": "a message",
+    }
+    for row in TASKS.values():
+        table.add_row(row.name, row.title, f"{row.media} + {takes[row.conditions]}", row.paper)
+    Console().print(table)
+
+
+@app.command()
+def pull(
+    source: Annotated[str, typer.Argument(help="4b, a name on the Hub, or a released file or folder.")],
+    base: Annotated[MaybeText, typer.Option(help="Base Qwen3-VL: folder or name on the Hub.")] = None,
+    out: Annotated[MaybeText, typer.Option("--out", "-o", help="Folder to write (default: in the cache).")] = None,
+    dtype: Annotated[str, typer.Option(help="keep, float32, bfloat16 or float16")] = "keep",
+    lora_alpha: Annotated[MaybeNumber, typer.Option(help="Alpha of the adapter; twice its rank if left out.")] = None,
+) -> None:
+    """Fetch and convert released weights, one shard at a time."""
+    from x2sam import runner
+
+    runner.pull(source, base, out, dtype, lora_alpha)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point. A first word that is no verb is an input of `segment`."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    verbs = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    verbs |= {group.name for group in app.registered_groups if group.name}
+    if words and words[0] not in verbs and words[0] not in ("-h", "--help", "--version"):
+        words.insert(0, "segment")
+    if words and words[0] == "track" and not {"-h", "--help"} & set(words):
+        words[:1] = ["segment", "--kind", "video"]
+    if words == ["--version"]:
+        from x2sam.version import __version__
+
+        print(__version__)
+        return
+    try:
+        app(words, standalone_mode=True)
+    except X2SamError as error:
+        print(f"x2sam: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+
+
+def _data_group() -> typer.Typer:
+    data = typer.Typer(help="Training and evaluation data.", no_args_is_help=True)
+
+    @data.command()
+    def preview(
+        out: Annotated[Path, typer.Argument(help="Picture to write.")] = Path("world.png"),
+        split: Annotated[str, typer.Option(help="train, val or test")] = "train",
+        seed: Annotated[int, typer.Option()] = 0,
+        per_task: Annotated[int, typer.Option(help="Samples of every task.")] = 2,
+    ) -> None:
+        """A contact sheet of the generated world, to look at."""
+        from x2sam import runner
+
+        runner.preview_world(out, split, seed, per_task)
+
+    return data
+
+
+app.add_typer(_data_group(), name="data")
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""X2Sam: the facade that everyone uses.
+
+from x2sam import X2Sam
+model = X2Sam.from_pretrained("nano")
+result = model.segment("photo.jpg", "the rabbit")
+result.save("rabbit.png")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from x2sam.config import X2SamConfig
+from x2sam.errors import CheckpointError, InputError
+from x2sam.media import Clip, Source, open_media
+from x2sam.model.modeling import X2SamModel
+from x2sam.processing import X2SamProcessor
+from x2sam.requests import make_request
+from x2sam.result import Result
+from x2sam.session import MAX_NEW_TOKENS, Asked, Session, Track, answer_options, autocast, frame_result, new_tracker
+from x2sam.types import Prompt
+
+WEIGHTS = Path(__file__).parent / "weights"
+"""Checkpoints that come with the package, one folder each."""
+
+
+class X2Sam:
+    """A model and its processor, ready to be asked about media."""
+
+    def __init__(self, model: X2SamModel, processor: X2SamProcessor) -> None:
+        self.model, self.processor = model.eval(), processor
+        for token, wanted in (
+            ("<SEG>", model.config.seg_token_id),
+            ("<p>", model.config.phrase_start_token_id),
+            ("</p>", model.config.phrase_end_token_id),
+        ):
+            got = processor.tokenizer.convert_tokens_to_ids(token)
+            if got != wanted:
+                raise CheckpointError(
+                    f"Got a tokenizer that gives {token} the id {got}",
+                    f"{wanted}, as in the model's configuration",
+                    "Load both from one folder",
+                )
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str | Path = "nano", device: str = "auto", dtype: str | torch.dtype = "auto", **kwargs: Any
+    ) -> X2Sam:
+        """Load a model.
+
+        Args:
+            name_or_path: a name that ships with the package (``nano``), a folder (made by ``x2sam pull`` or training),
+                a name on the Hugging Face Hub, or ``tiny``: random weights, for trying out the machinery.
+            device: ``cpu``, ``cuda``, ``mps`` ...; ``auto`` takes the best there is.
+            dtype: ``float32``, ``bfloat16``, ``float16``; ``auto`` takes float32 on CPU, else bfloat16 if the device
+                has it.
+            kwargs: for transformers' ``from_pretrained`` (``device_map``, ``quantization_config``, ...).
+        """
+        where = pick_device(device)
+        kind = pick_dtype(dtype, where)
+        if str(name_or_path) == "tiny":
+            from x2sam.testing.tiny import tiny_model, tiny_processor
+
+            return cls(tiny_model().to(where, kind), tiny_processor())
+        source = find_weights(name_or_path)
+        try:
+            model = X2SamModel.from_pretrained(source, dtype=kind, **kwargs)
+            processor = X2SamProcessor.from_pretrained(source)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"Got {str(name_or_path)!r}, which cannot be loaded ({error})",
+                f"a folder or Hub name with a model and a processor, or one of: {', '.join(shipped())}",
+                "Convert released weights with: x2sam pull",
+            ) from error
+        return cls(model if "device_map" in kwargs else model.to(where), processor)
+
+    @property
+    def config(self) -> X2SamConfig:
+        return self.model.config
+
+    def open(self, media: Source, kind: str | None = None, fps: float | None = None) -> Session:
+        """Open a medium for several prompts: it is read once. See `open_media` for what can be opened."""
+        clip = media if isinstance(media, Clip) else open_media(media, kind=kind, fps=fps)  # type: ignore[arg-type]
+        return Session(self.model, self.processor, clip)
+
+    def segment(
+        self,
+        image: Source,
+        prompt: str | Sequence[str] | Prompt | None = None,
+        regions: Any = None,
+        task: str | None = None,
+        **options: Any,
+    ) -> Result:
+        """Segment one image (or a whole clip).
+
+        Args:
+            image: a path, URL, bytes, array, PIL image ...
+            prompt: a phrase, a question, a list of category names; None describes the image with masks.
+            regions: points, boxes, scribbles, polygons, masks (`requests.make_request` lists the forms).
+            task: a name of the task table; None infers it from what is given.
+            options: `AnswerOptions` (``threshold``, ``mask_threshold``, ``top_k``, ``form``, ...), ``on_text``,
+                ``max_new_tokens``.
+
+        Returns:
+            Text and segments; ``result.found`` is False where nothing of what was asked for is there.
+        """
+        return self.open(image).segment(prompt, regions, task, **options)
+
+    def track(
+        self,
+        video: Source,
+        prompt: str | Sequence[str] | Prompt | None = None,
+        regions: Any = None,
+        task: str | None = None,
+        fps: float | None = None,
+        **options: Any,
+    ) -> Track:
+        """Segment a clip or a stream: iterate for a result per frame; ``.result`` is the whole.
+
+        Args:
+            video: a file, folder of frames, URL, camera number, list or iterator of pictures of unknown length ...
+            fps: frames a second of sources that do not say.
+            options: as in `segment`, and ``identity`` (``x2sam``, or ``released`` as in the release).
+            prompt, regions, task: as in `segment`.
+        """
+        return self.open(video, kind="video", fps=fps).track(prompt, regions, task, **options)
+
+    def chat(
+        self,
+        media: Source,
+        messages: str | Sequence[dict[str, str]],
+        on_text: Callable[[str], None] | None = None,
+        **options: Any,
+    ) -> Result:
+        """Answer in words about a medium.
+
+        Args:
+            media: an image or a video.
+            messages: a question, or the conversation so far as ``[{"role": "user", "content": ...}, ...]``.
+            on_text: called with every new piece of text as it is spoken.
+            options: ``max_new_tokens``, and `AnswerOptions` for phrases that the answer grounds.
+        """
+        return self.open(media).chat(messages, on_text=on_text, **options)
+
+    @torch.inference_mode()
+    def segment_batch(
+        self,
+        images: Sequence[Source],
+        prompt: Any = None,
+        task: str | None = None,
+        regions: Sequence[Any] | None = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        **options: Any,
+    ) -> list[Result]:
+        """Segment several images in one forward pass; equals `segment` one by one.
+
+        ``prompt`` is one for all, or a list of `Prompt`, one for each image; so is ``regions`` a list with an entry for
+        each. Tasks that speak run one by one.
+        """
+        clips = [open_media(image, kind="image") for image in images]
+        prompts = prompt if _each(prompt, len(clips)) else [prompt] * len(clips)
+        marked = regions if regions is not None else [None] * len(clips)
+        asked = [make_request(c, p, r, task) for c, p, r in zip(clips, prompts, marked, strict=True)]
+        chosen = answer_options(options)
+        if not asked or len({r.task for r in asked}) > 1 or asked[0].task.generates:
+            return [
+                self.open(c).segment(r.prompt, task=r.task.name, max_new_tokens=max_new_tokens, **options)
+                for c, r in zip(clips, asked, strict=True)
+            ]
+        frames = [clip.frame_at(0) for clip in clips]
+        encoded = [
+            self.processor.encode(r.task, r.prompt, self.processor.see([frame], is_video=False))
+            for r, frame in zip(asked, frames, strict=True)
+        ]
+        batch = self.processor.collate(encoded).to(self.model.device)
+        batch.pop("labels")
+        with autocast(self.model):
+            features = self.model.encode(self.processor.frames(frames).to(self.model.device))
+            guidance = self.model.understand(**batch, region_features=features).guidance
+            prediction, _ = self.model.segment(features, guidance)
+        results = []
+        for row, (clip, request) in enumerate(zip(clips, asked, strict=True)):
+            read = Asked(request, request.prompt.conditions, guidance)
+            frame = frame_result(read, chosen, new_tracker(read), prediction, 0, None, clip.size, row)
+            results.append(Result(request.task.name, "", (frame,), request.prompt, clip))
+        return results
+
+
+def _each(prompt: Any, count: int) -> bool:
+    return isinstance(prompt, (list, tuple)) and len(prompt) == count and all(isinstance(p, Prompt) for p in prompt)
+
+
+# --- finding weights and places to run -----------------------------------------------------------------------------
+
+
+def shipped() -> list[str]:
+    """Names of the checkpoints in the package."""
+    return sorted(p.name for p in WEIGHTS.iterdir() if (p / "config.json").exists()) if WEIGHTS.exists() else []
+
+
+def find_weights(name_or_path: str | Path) -> str:
+    """A folder for a shipped name, what was pulled under that name, or the name itself for the Hub."""
+    name = str(name_or_path)
+    for folder in (WEIGHTS / name, Path.home() / ".cache" / "x2sam" / name, Path(name)):
+        if (folder / "config.json").exists():
+            return str(folder)
+    if Path(name).is_dir():
+        raise CheckpointError(f"Got the folder {name} without a config.json", "a folder that save_pretrained wrote")
+    if name in ("nano", "4b"):
+        hint = "Convert the released weights with: x2sam pull 4b" if name == "4b" else "Use 'tiny' (random weights)"
+        raise CheckpointError(f"Got {name!r}, whose weights are not on this machine", "weights", hint)
+    return name
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """The device called ``device``; ``auto`` prefers an accelerator."""
+    if device == "auto":
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return torch.device("cpu") if accelerator is None else accelerator
+    try:
+        torch.empty(0, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise InputError(f"Got the device {device!r} ({error})", "a device of this machine, such as cpu") from error
+
+
+def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """The dtype called ``dtype``, if the device can compute in it."""
+    if dtype == "auto":
+        return torch.float32 if device.type == "cpu" else _half(device)
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise InputError(f"Got the dtype {dtype!r}", "auto, float32, bfloat16 or float16")
+    try:
+        one = torch.ones(1, 1, 4, 4, dtype=found, device=device)
+        torch.nn.functional.conv2d(one, one)
+        torch.nn.functional.grid_sample(one, torch.zeros(1, 1, 1, 2, dtype=found, device=device), align_corners=False)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"Got the dtype {dtype}, in which {device} cannot compute", "float32", "Use auto") from error
+    return found
+
+
+def _half(device: torch.device) -> torch.dtype:
+    return torch.bfloat16 if device.type != "mps" else torch.float32

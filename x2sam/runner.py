@@ -1,0 +1,354 @@
+"""What the commands do: open each input, run, write, report. Kept apart from `cli.py`, which must import in no time."""
+
+from __future__ import annotations
+
+import glob
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from x2sam.errors import CheckpointError, InputError, X2SamError
+from x2sam.media import Clip, open_media
+from x2sam.predictor import X2Sam
+from x2sam.regions import parse_box, parse_points
+from x2sam.result import Result
+from x2sam.session import Session, Track
+
+RELEASED = {"4b": ("hao9610/X2SAM", "Qwen/Qwen3-VL-4B-Instruct")}
+"""Names that `pull` knows: the release on the Hub, and the language model it sits on."""
+
+console = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for all inputs of a run."""
+
+    model: str = "nano"
+    device: str = "auto"
+    dtype: str = "auto"
+    task: str | None = None
+    kind: str | None = None
+    fps: float | None = None
+    frame: int = 0
+    identity: str = "x2sam"
+    out: str | None = None
+    formats: tuple[str, ...] = ()
+
+
+# --- segment -------------------------------------------------------------------------------------------------------
+
+
+def split_inputs(words: Sequence[str]) -> tuple[list[str], str | None]:
+    """Media and, if the last word is none, the prompt. Globs are expanded; what looks like a file must be one."""
+    media: list[str] = []
+    prompt = None
+    for number, word in enumerate(words):
+        last = number == len(words) - 1
+        matches = sorted(glob.glob(word, recursive=True)) if glob.has_magic(word) and not Path(word).exists() else []
+        if matches:
+            media += matches
+        elif last and number > 0 and not _is_medium(word):
+            prompt = word
+        else:
+            media.append(word)
+    return media, prompt
+
+
+def _is_medium(word: str) -> bool:
+    return Path(word).exists() or "://" in word or word.isdigit() or (Path(word).suffix != "" and " " not in word)
+
+
+def segment(
+    media: Sequence[str],
+    prompts: Sequence[str],
+    shapes: dict[str, list[str]],
+    settings: Settings,
+    options: dict[str, Any],
+) -> None:
+    """Segment every input; one that fails is reported and leaves the others unharmed."""
+    report = _Report()
+    predictor = report.load(settings)
+    prompt = prompts[0] if len(prompts) == 1 else list(prompts) or None
+    failed = 0
+    for source in media:
+        try:
+            line = _segment_one(predictor, source, prompt, shapes, settings, options, report)
+        except X2SamError as error:
+            failed += 1
+            line = {"input": source, "error": str(error)}
+            console.print(f"x2sam: {source}: {error}", markup=False, highlight=False, soft_wrap=True)
+        except KeyboardInterrupt:
+            report.end(predictor)
+            sys.exit(130)
+        print(json.dumps(line, ensure_ascii=False), flush=True)
+        if line.get("interrupted"):
+            report.end(predictor)
+            sys.exit(130)
+    report.end(predictor)
+    if failed:
+        sys.exit(2)
+
+
+def _segment_one(
+    predictor: X2Sam,
+    source: str,
+    prompt: Any,
+    shapes: dict[str, list[str]],
+    settings: Settings,
+    options: dict[str, Any],
+    report: _Report,
+) -> dict[str, Any]:
+    session = predictor.open(open_media(source, kind=settings.kind, fps=settings.fps))  # type: ignore[arg-type]
+    regions = read_shapes(shapes, session.size, settings.frame)
+    track = session.track(prompt, regions or None, settings.task, identity=settings.identity, **options)
+    report.saw(session)
+    interrupted = _run_through(track, session.clip, report)
+    result = track.done
+    written = _write(result, settings)
+    for warning in session.clip.warnings:
+        console.print(f"x2sam: {source}: {warning}", markup=False, highlight=False, soft_wrap=True)
+    return {
+        "input": source,
+        "task": result.task,
+        "text": result.text,
+        "found": result.found,
+        "frames": len(result.frames),
+        "objects": _objects(result),
+        "outputs": [str(path) for path in written],
+        **({"interrupted": True} if interrupted else {}),
+    }
+
+
+def _run_through(track: Track, clip: Clip, report: _Report) -> bool:
+    """Go through all frames with a bar; Ctrl-C keeps what is finished and says so."""
+    try:
+        with _bar(f"{clip.name}", clip.length) as advance:
+            for _ in track:
+                report.frame()
+                advance()
+    except KeyboardInterrupt:
+        console.print(f"x2sam: {clip.name}: interrupted; keeping the {len(track.done.frames)} finished frames")
+        return True
+    return False
+
+
+def _objects(result: Result) -> list[dict[str, Any]]:
+    rows = []
+    for object_id, segments in result.objects.items():
+        best = max(segments, key=lambda s: s.score)
+        row = {"id": object_id, "label": best.label, "score": round(best.score, 4)}
+        if result.clip.kind == "image":
+            row |= {"box": [round(v, 1) for v in best.box], "area": best.area}
+        else:
+            row |= {"frames": len(segments), "first": segments[0].frame, "last": segments[-1].frame}
+        rows.append(row)
+    return rows
+
+
+def _write(result: Result, settings: Settings) -> list[Path]:
+    """Results in every asked format; by default an overlay beside a json in ``--out``."""
+    if not result.frames:
+        return []
+    if settings.out is not None and Path(settings.out).suffix and len(settings.formats) <= 1:
+        return [result.save(settings.out, settings.formats[0] if settings.formats else None)]
+    folder = Path(settings.out or "x2sam-out")
+    folder.mkdir(parents=True, exist_ok=True)
+    return [result.save(folder, name) for name in settings.formats or ("overlay", "result")]
+
+
+def read_shapes(shapes: dict[str, list[str]], size: tuple[int, int], frame: int) -> list[dict[str, Any]]:
+    """Options of the command line -> regions: all points are one object; every box, scribble and mask is its own."""
+    regions: list[dict[str, Any]] = []
+    if shapes.get("point"):
+        positive, negative = parse_points(shapes["point"])
+        regions.append({"points": positive, "negative": negative, "frame": frame})
+    regions += [{"box": parse_box(text), "frame": frame} for text in shapes.get("box", ())]
+    for kind in ("scribble", "mask"):
+        regions += [{kind: path, "frame": frame} for path in shapes.get(kind, ())]
+    return regions
+
+
+# --- chat, pull, preview -------------------------------------------------------------------------------------------
+
+
+def chat(media: str, message: str | None, max_new_tokens: int, settings: Settings) -> None:
+    """One answer, or a conversation line by line. Text goes to stdout as it is spoken."""
+    report = _Report()
+    predictor = report.load(settings)
+    session = predictor.open(open_media(media))
+    report.saw(session)
+    messages: list[dict[str, str]] = []
+    while True:
+        said = message if message is not None else _ask_user()
+        if said is None:
+            break
+        messages.append({"role": "user", "content": said})
+        result = session.chat(
+            messages, on_text=lambda piece: print(piece, end="", flush=True), max_new_tokens=max_new_tokens
+        )
+        print(flush=True)
+        messages.append({"role": "assistant", "content": result.text})
+        if message is not None:
+            break
+    report.end(predictor)
+
+
+def _ask_user() -> str | None:
+    if sys.stdin.isatty():
+        console.print("> ", end="")
+    line = sys.stdin.readline()
+    return line.strip() or None
+
+
+def pull(source: str, base: str | None, out: str | None, dtype: str, lora_alpha: float | None) -> None:
+    """Convert released weights to a folder that `from_pretrained` reads, with the processor beside them."""
+    import torch
+    from transformers import AutoTokenizer
+
+    from x2sam.checkpoints import convert_released
+    from x2sam.config import X2SamConfig
+    from x2sam.processing import X2SamProcessor, add_tokens
+
+    weights, base_folder = locate(source, base)
+    target = Path(out) if out is not None else Path.home() / ".cache" / "x2sam" / Path(source).name
+    if (target / "config.json").exists():
+        raise InputError(
+            f"Got the folder {target}, which holds a model already", "a new folder", "Choose another --out"
+        )
+    kind = None if dtype == "keep" else getattr(torch, dtype, None)
+    if dtype != "keep" and not isinstance(kind, torch.dtype):
+        raise InputError(f"Got the dtype {dtype!r}", "keep, float32, bfloat16 or float16")
+    with _bar("converting", None, unit="tensors") as advance:
+        convert_released(
+            weights,
+            target,
+            base_folder,
+            lora_alpha=lora_alpha,
+            dtype=kind,
+            progress=lambda done, all_: advance(done, all_),
+        )
+    if base_folder is not None:
+        tokenizer = add_tokens(AutoTokenizer.from_pretrained(base_folder))
+        X2SamProcessor.for_model(X2SamConfig.from_pretrained(target), tokenizer).save_pretrained(target)
+    print(json.dumps({"input": source, "outputs": [str(target)]}))
+
+
+def locate(source: str, base: str | None) -> tuple[Path, Path | None]:
+    """Files of a release and of its base, fetched from the Hub where they are not local."""
+    if source in RELEASED:
+        source, base = RELEASED[source][0], base or RELEASED[source][1]
+    return _fetch(source), (_fetch(base) if base is not None else None)
+
+
+def _fetch(name: str) -> Path:
+    if Path(name).exists():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.bin", "*.json", "*.txt", "*.jinja"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"Got {name!r}, which is neither a file here nor reachable on the Hub ({type(error).__name__})",
+            "a file, a folder or a Hub name",
+            "Download it elsewhere and give its path",
+        ) from error
+
+
+def preview_world(out: Path, split: str, seed: int, per_task: int) -> None:
+    """A contact sheet of the generated world."""
+    from x2sam.data.world import World
+    from x2sam.data.world.preview import contact_sheet
+    from x2sam.tasks import TASKS
+
+    contact_sheet(World(split=split, seed=seed), list(TASKS), per_task).save(out)
+    print(json.dumps({"outputs": [str(out)]}))
+
+
+# --- telling -------------------------------------------------------------------------------------------------------
+
+
+class _Report:
+    """The line that ends a run: where it ran, on how many frames, how long, how much memory."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+        self.loaded = 0.0
+        self.first: float | None = None
+        self.language_frames = self.mask_frames = 0
+
+    def load(self, settings: Settings) -> X2Sam:
+        predictor = X2Sam.from_pretrained(settings.model, settings.device, settings.dtype)
+        self.loaded = time.perf_counter() - self.start
+        if settings.model == "tiny":
+            console.print("x2sam: 'tiny' has random weights: everything runs, the masks mean nothing")
+        return predictor
+
+    def saw(self, session: Session) -> None:
+        self.language_frames += session.seen
+
+    def frame(self) -> None:
+        self.mask_frames += 1
+        if self.first is None:
+            self.first = time.perf_counter() - self.start - self.loaded
+
+    def end(self, predictor: X2Sam) -> None:
+        total = time.perf_counter() - self.start
+        dtype = str(predictor.model.dtype).removeprefix("torch.")
+        first = f"{self.first:.2f}" if self.first is not None else "-"
+        console.print(
+            f"{predictor.model.device}, {dtype}; frames: {self.language_frames} language, {self.mask_frames} masks; "
+            f"seconds: {self.loaded:.2f} load, {first} first mask, {total:.2f} total; peak memory {_peak_memory()}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _peak_memory() -> str:
+    import torch
+
+    try:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    except ImportError:  # Windows
+        import psutil
+
+        peak = psutil.Process().memory_info().peak_wset
+    text = f"{peak / 1024**2:.0f} MB"
+    if torch.cuda.is_available():
+        text += f" + {torch.cuda.max_memory_allocated() / 1024**2:.0f} MB on the device"
+    return text
+
+
+@contextmanager
+def _bar(name: str, total: int | None, unit: str = "frames") -> Iterator[Any]:
+    """A progress bar on stderr; gives a function that moves it on by one, or to (done, total)."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        row = progress.add_task(name, total=total)
+
+        def advance(done: int | None = None, all_: int | None = None) -> None:
+            if done is None:
+                progress.advance(row)
+            else:
+                progress.update(row, completed=done, total=all_)
+
+        yield advance
