@@ -6,8 +6,10 @@ the full model. Nothing is unpickled: `.bin` files are opened with torch's weigh
 
 from __future__ import annotations
 
+import copy
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +24,7 @@ from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
 from transformers.models.sam2.configuration_sam2 import Sam2VisionConfig
 
 from x2sam.config import X2SamConfig
-from x2sam.errors import CheckpointError
+from x2sam.errors import CheckpointError, InputError
 from x2sam.model.modeling import X2SamModel
 
 # fmt: off
@@ -344,10 +346,13 @@ def convert_released(
         progress: called with (tensors done, tensors in all).
         weights, base_language, config, lora_alpha: as in `import_released`.
     """
-    config, plan = _prepare(weights, base_language, config, lora_alpha)
     out = Path(out)
+    if out.exists():
+        raise InputError(f"Got the output folder {out}, which exists", "a new one", "Name another, or remove it first")
+    config, plan = _prepare(weights, base_language, config, lora_alpha)
     unfinished = out.with_name(out.name + ".partial")
-    unfinished.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
     weight_map: dict[str, str] = {}
     total = 0
     shards = list(_shards(plan, shard_bytes))
@@ -393,9 +398,10 @@ def _prepare(
     if config is None:
         language = Qwen3VLConfig.from_pretrained(base_language) if base_language is not None else None
         config = X2SamConfig(language_config=language)
+    config = copy.deepcopy(config)
     if base_language is not None and _stored_dtype(Path(base_language)) == "float16":
         config.rotary_dtype = "float16"  # such a base was cast as a whole; the recorded numbers show it
-    _fit_vocabulary(config, {**base, **{n.replace(ADAPTED, "vlm."): t for n, t in released.items()}})
+    _fit_vocabulary(config, _collect(released, base)[0])
     adapter_config = Path(weights).parent / "adapter_config.json"
     if lora_alpha is None and adapter_config.exists():
         lora_alpha = json.loads(adapter_config.read_text()).get("lora_alpha")

@@ -27,7 +27,7 @@ app = typer.Typer(
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        help="Images, videos, folders of frames, URLs or globs; and, last, what to segment in quotes.",
+        help="Images, videos, folders of frames, URLs or globs; then what to segment, each in quotes.",
         show_default=False,
     ),
 ]
@@ -76,7 +76,7 @@ def segment(
     shapes = {"point": point, "box": box, "scribble": scribble, "mask": mask}
     runner.segment(
         media,
-        [*([trailing] if trailing else []), *(prompt or [])],
+        [*trailing, *(prompt or [])],
         {name: values for name, values in shapes.items() if values},
         runner.Settings(model, device, dtype, task, kind, fps, frame, identity, out, tuple(format or ())),
         {"threshold": threshold, "mask_threshold": mask_threshold, "form": form, "protocol": protocol},
@@ -137,6 +137,7 @@ def tasks(json: Annotated[bool, typer.Option("--json", help="As JSON lines.")] =
 def pull(
     source: Annotated[str, typer.Argument(help="4b, a name on the Hub, or a released file or folder.")],
     base: Annotated[MaybeText, typer.Option(help="Base Qwen3-VL: folder or name on the Hub.")] = None,
+    config: Annotated[MaybeText, typer.Option(help="Folder with a config.json, for other sizes than the 4B's.")] = None,
     out: Annotated[MaybeText, typer.Option("--out", "-o", help="Folder to write (default: in the cache).")] = None,
     dtype: Annotated[str, typer.Option(help="keep, float32, bfloat16 or float16")] = "keep",
     lora_alpha: Annotated[MaybeNumber, typer.Option(help="Alpha of the adapter; twice its rank if left out.")] = None,
@@ -144,7 +145,7 @@ def pull(
     """Fetch and convert released weights, one shard at a time."""
     from x2sam import runner
 
-    runner.pull(source, base, out, dtype, lora_alpha)
+    runner.pull(source, base, config, out, dtype, lora_alpha)
 
 
 def main(arguments: list[str] | None = None) -> None:

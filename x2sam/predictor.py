@@ -65,7 +65,7 @@ class X2Sam:
         if str(name_or_path) == "tiny":
             from x2sam.testing.tiny import tiny_model, tiny_processor
 
-            return cls(tiny_model().to(where, kind), tiny_processor())
+            return cls(torch.nn.Module.to(tiny_model(), where, kind), tiny_processor())
         source = find_weights(name_or_path)
         try:
             model = X2SamModel.from_pretrained(source, dtype=kind, **kwargs)
@@ -76,7 +76,7 @@ class X2Sam:
                 f"a folder or Hub name with a model and a processor, or one of: {', '.join(shipped())}",
                 "Convert released weights with: x2sam pull",
             ) from error
-        return cls(model if "device_map" in kwargs else model.to(where), processor)
+        return cls(model if "device_map" in kwargs else model.to(device=where), processor)
 
     @property
     def config(self) -> X2SamConfig:
@@ -181,7 +181,7 @@ class X2Sam:
         with autocast(self.model):
             features = self.model.encode(self.processor.frames(frames).to(self.model.device))
             guidance = self.model.understand(**batch, region_features=features).guidance
-            prediction, _ = self.model.segment(features, guidance)
+            prediction, _ = self.model.segment(features, guidance, remember=False)
         results = []
         for row, (clip, request) in enumerate(zip(clips, asked, strict=True)):
             read = Asked(request, request.prompt.conditions, guidance)

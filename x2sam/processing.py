@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from x2sam.types import Frame, Prompt
 IMAGE_PAD, VIDEO_PAD = "<|image_pad|>", "<|video_pad|>"
 VISION_START, VISION_END = "<|vision_start|>", "<|vision_end|>"
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
+
+
+AnyTokenizer = TypeVar("AnyTokenizer", bound=PreTrainedTokenizerBase)
 
 
 @dataclass(frozen=True)
@@ -202,7 +205,7 @@ class X2SamProcessor(ProcessorMixin):
         """Token ids of ``text``; pads and regions become as many slots as they need."""
         for piece in re.split(f"({re.escape(IMAGE_PAD)}|{re.escape(VIDEO_PAD)}|{REGION})", text):
             if piece in (IMAGE_PAD, VIDEO_PAD):
-                yield torch.full((next(counts),), self._id(piece), dtype=torch.long)
+                yield torch.full((next(counts),), self.tokenizer.convert_tokens_to_ids(piece), dtype=torch.long)
             elif piece == REGION:
                 yield torch.full((self.region_tokens,), self.region_token_id, dtype=torch.long)
             elif piece:
@@ -266,7 +269,7 @@ class X2SamProcessor(ProcessorMixin):
         return batch
 
 
-def add_tokens(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+def add_tokens(tokenizer: AnyTokenizer) -> AnyTokenizer:
     """Add ``<SEG>``, ``<p>`` and ``</p>`` to a language model's tokenizer, in the released order."""
     tokenizer.add_special_tokens({"additional_special_tokens": list(ADDED_TOKENS)}, replace_extra_special_tokens=False)
     return tokenizer

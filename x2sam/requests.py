@@ -76,10 +76,9 @@ def _region(item: Any, size: tuple[int, int]) -> Region:
     if isinstance(item, dict) and "counts" not in item:
         return _region_dict(dict(item), size)
     if isinstance(item, (Sequence, np.ndarray)) and not isinstance(item, str):
-        if len(item) == 2 and np.ndim(item) == 1:
-            return shapes.from_points([item], size)
-        if len(item) == 4 and np.ndim(item) == 1:
-            return shapes.from_box(item, size)
+        if np.ndim(item) == 1 and len(item) in (2, 4):
+            numbers = [float(v) for v in item]
+            return shapes.from_points([numbers], size) if len(numbers) == 2 else shapes.from_box(numbers, size)
         if not isinstance(item, np.ndarray):
             raise InputError(
                 f"Got {item!r} for a region",

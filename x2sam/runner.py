@@ -39,7 +39,7 @@ class Settings:
     kind: str | None = None
     fps: float | None = None
     frame: int = 0
-    identity: str = "x2sam"
+    identity: Any = "x2sam"
     out: str | None = None
     formats: tuple[str, ...] = ()
 
@@ -47,24 +47,20 @@ class Settings:
 # --- segment -------------------------------------------------------------------------------------------------------
 
 
-def split_inputs(words: Sequence[str]) -> tuple[list[str], str | None]:
-    """Media and, if the last word is none, the prompt. Globs are expanded; what looks like a file must be one."""
+def split_inputs(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Media, and the words after the last of them, which say what to segment. Globs are expanded."""
+    last = max((i for i, word in enumerate(words) if _is_medium(word)), default=0)
     media: list[str] = []
-    prompt = None
-    for number, word in enumerate(words):
-        last = number == len(words) - 1
-        matches = sorted(glob.glob(word, recursive=True)) if glob.has_magic(word) and not Path(word).exists() else []
-        if matches:
-            media += matches
-        elif last and number > 0 and not _is_medium(word):
-            prompt = word
-        else:
-            media.append(word)
-    return media, prompt
+    for word in words[: last + 1]:
+        found = sorted(glob.glob(word, recursive=True)) if glob.has_magic(word) and not Path(word).exists() else []
+        media += found or [word]
+    return media, list(words[last + 1 :])
 
 
 def _is_medium(word: str) -> bool:
-    return Path(word).exists() or "://" in word or word.isdigit() or (Path(word).suffix != "" and " " not in word)
+    """It is a file, a URL, a camera number or a glob, or it looks like the name of a file."""
+    looks_like = Path(word).suffix != "" and " " not in word
+    return Path(word).exists() or "://" in word or word.isdigit() or looks_like or bool(glob.glob(word, recursive=True))
 
 
 def segment(
@@ -209,7 +205,9 @@ def _ask_user() -> str | None:
     return line.strip() or None
 
 
-def pull(source: str, base: str | None, out: str | None, dtype: str, lora_alpha: float | None) -> None:
+def pull(
+    source: str, base: str | None, config: str | None, out: str | None, dtype: str, lora_alpha: float | None
+) -> None:
     """Convert released weights to a folder that `from_pretrained` reads, with the processor beside them."""
     import torch
     from transformers import AutoTokenizer
@@ -232,9 +230,10 @@ def pull(source: str, base: str | None, out: str | None, dtype: str, lora_alpha:
             weights,
             target,
             base_folder,
+            config=X2SamConfig.from_pretrained(config) if config is not None else None,
             lora_alpha=lora_alpha,
             dtype=kind,
-            progress=lambda done, all_: advance(done, all_),
+            progress=advance,
         )
     if base_folder is not None:
         tokenizer = add_tokens(AutoTokenizer.from_pretrained(base_folder))

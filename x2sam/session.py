@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -32,6 +32,8 @@ from x2sam.result import Result
 from x2sam.tasks import TASKS
 from x2sam.tracking import Tracker
 from x2sam.types import Condition, Frame, FrameResult, Prompt, Region, Segment
+
+Identity = Literal["x2sam", "released"]
 
 MAX_NEW_TOKENS = 512
 """Length of an answer at most, unless said otherwise."""
@@ -81,7 +83,7 @@ class Session:
         prompt: str | Sequence[str] | Prompt | None = None,
         regions: Any = None,
         task: str | None = None,
-        identity: str = "x2sam",
+        identity: Identity = "x2sam",
         on_text: Callable[[str], None] | None = None,
         max_new_tokens: int = MAX_NEW_TOKENS,
         **options: Any,
@@ -92,7 +94,7 @@ class Session:
             raise InputError(f"Got the task {request.task.name}", "a segmentation task", "For text use chat()")
         return self.track_asked(self.ask(request, max_new_tokens, on_text), answer_options(options), identity)
 
-    def track_asked(self, asked: Asked, options: AnswerOptions, identity: str = "x2sam") -> Track:
+    def track_asked(self, asked: Asked, options: AnswerOptions, identity: Identity = "x2sam") -> Track:
         """Go through the frames with what was `ask`-ed."""
         return Track(self, asked, options, identity)
 
@@ -179,8 +181,8 @@ class Session:
             return self._features[index]
         with autocast(self.model):
             features = self.model.encode(self.processor.frames([frame]).to(self.model.device))
-        if self.clip.kind == "image":
-            self._features[index] = features
+            if self.clip.kind == "image":
+                features = self._features[index] = self.model.prepare(features)
         return features
 
     def _marked_frames(self, indices: Sequence[int]) -> FrameFeatures | None:
@@ -190,10 +192,7 @@ class Session:
             return None
         found = [self.features(i, self.clip.frame_at(i)) for i in wanted]
         self._features = dict(zip(wanted, found, strict=True))
-        return FrameFeatures(
-            tuple(torch.cat(maps) for maps in zip(*(f.fpn for f in found), strict=True)),
-            torch.cat([f.stage for f in found]),
-        )
+        return FrameFeatures.cat(found)
 
     def _to_device(self, batch: Any) -> Any:
         return batch.to(self.model.device)
@@ -205,7 +204,7 @@ class Track:
     Iterating yields a `FrameResult` for every frame as it is done; `result` finishes what is left.
     """
 
-    def __init__(self, session: Session, asked: Asked, options: AnswerOptions, identity: str) -> None:
+    def __init__(self, session: Session, asked: Asked, options: AnswerOptions, identity: Identity) -> None:
         self.session, self.asked, self.options = session, asked, options
         self.tracker = new_tracker(asked, identity)
         self.bank: MemoryBank | None = None
@@ -255,7 +254,8 @@ class Track:
         session = self.session
         features = session.features(index, frame)
         with autocast(session.model):
-            prediction, self.bank = session.model.segment(features, guidance, self.bank)
+            is_video = session.clip.kind == "video"
+            prediction, self.bank = session.model.segment(features, guidance, self.bank, remember=is_video)
         return frame_result(self.asked, self.options, self.tracker, prediction, index, time, (height, width))
 
 
@@ -293,7 +293,7 @@ def frame_result(
     return FrameResult(index, time, *size, segments)
 
 
-def new_tracker(asked: Asked, identity: str = "x2sam") -> Tracker:
+def new_tracker(asked: Asked, identity: Identity = "x2sam") -> Tracker:
     """A tracker that keeps the ids the caller gave to regions."""
     given = {i: c.region.object_id for i, c in enumerate(asked.conditions) if c.region is not None}
     return Tracker(identity=identity, fixed_ids={i: n for i, n in given.items() if n is not None})

@@ -77,10 +77,11 @@ class LanguageSide(nn.Module):
             (config.image_token_id, pixel_values, image_grid_thw),
             (config.video_token_id, pixel_values_videos, video_grid_thw),
         ):
+            mask = input_ids == token
             if pixels is None:
+                _place(embeddings, mask, embeddings[:0, 0], "picture")
                 continue
             seen = self.qwen.model.visual(pixels.to(self.qwen.dtype), grid_thw=grid)
-            mask = input_ids == token
             embeddings = _place(embeddings, mask, seen.pooler_output, "picture")
             visual_mask = visual_mask | mask
             deepstack.append((mask, seen.deepstack_features))
@@ -210,13 +211,20 @@ class LanguageSide(nn.Module):
 def marker_spans(input_ids: Tensor, start_id: int, end_id: int) -> Tensor:
     """Which condition each token belongs to, ``[B, L]``: tokens from ``<p>`` to ``</p>``, both included; -1 elsewhere.
 
-    A ``<p>`` that is never closed makes no condition.
+    A marker without its partner, as a model may speak one, makes no condition.
     """
-    opened = (input_ids == start_id).long().cumsum(1)
-    ends = (input_ids == end_id).long()
-    closed = ends.cumsum(1)
-    inside = (opened > closed - ends) & (opened <= closed[:, -1:])
-    return torch.where(inside, opened - 1, -1)
+    length = input_ids.shape[1]
+    place = torch.arange(length, device=input_ids.device)
+    starts = input_ids == start_id
+    opened = torch.where(starts, place, -1).cummax(1).values  # the last <p> up to here
+    closes = _next(torch.where(input_ids == end_id, place, length))  # the next </p> from here on
+    reopens = _next(torch.where(starts, place, length)).roll(-1, 1).index_fill(1, place[-1:], length)  # the <p> after
+    inside = (opened >= 0) & (closes < reopens) & (closes == closes.gather(1, opened.clamp_min(0)))
+    return torch.where(inside, (starts & inside).cumsum(1) - 1, -1)
+
+
+def _next(places: Tensor) -> Tensor:
+    return places.flip(1).cummin(1).values.flip(1)
 
 
 def share(guidance: Guidance) -> tuple[Guidance, Tensor]:

@@ -58,6 +58,7 @@ class Attention(nn.Module):
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # a table that was first made while serving must also do for training
 def rotary_table(height: int, width: int, dim: int, device: torch.device, theta: float = 10_000.0) -> Rotary:
     """Axial rotary tables of a feature map for heads of ``dim`` channels: half of them turn with x, half with y."""
     frequencies = theta ** (-torch.arange(0, dim, 4, device=device, dtype=torch.float32) / dim)  # [dim / 4]
@@ -77,6 +78,7 @@ def rotate(x: Tensor, rotary: Rotary) -> Tensor:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def sine_positions(height: int, width: int, dim: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Sine position code of a feature map, ``[1, H*W, dim]``: first half of the channels codes y, second half x.
 

@@ -106,7 +106,8 @@ class ClassHead(nn.Module):
         assert self.logit_scale is not None
         cosine = F.normalize(queries, dim=-1) @ F.normalize(guidance.conditions, dim=-1).transpose(1, 2)
         logits = (self.logit_scale.exp() * cosine).clamp(-50, 50)
-        return logits.masked_fill(~guidance.condition_mask[:, None], -1e6)
+        nowhere = max(-1e6, torch.finfo(logits.dtype).min)  # float16 ends at 65504
+        return logits.masked_fill(~guidance.condition_mask[:, None], nowhere)
 
 
 class MaskDecoder(nn.Module):

@@ -187,7 +187,8 @@ class MemoryEncoder(nn.Module):
 
     def guided_mask(self, class_logits: Tensor, mask_logits: Tensor) -> Tensor:
         """One mask for all that was found, ``[B, 1, H, W]``: queries compete per pixel, sure ones count more."""
-        scores = class_logits.softmax(-1)[..., :-1].amax(-1)  # [B, Q]
+        found = class_logits.softmax(-1)[..., :-1]
+        scores = F.pad(found, (0, 1)).amax(-1)  # [B, Q]; 0 where there is no condition at all
         weights = (mask_logits + scores.clamp_min(1e-6).log()[..., None, None]).softmax(1)  # [B, Q, H, W]
         mask = (weights * mask_logits.sigmoid()).sum(1, keepdim=True)
         return mask * self.scale + self.bias

@@ -9,10 +9,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModel, DynamicCache, PreTrainedModel, initialization
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerPixelDecoder, Mask2FormerPreTrainedModel
@@ -20,12 +21,14 @@ from transformers.models.sam2.modeling_sam2 import Sam2VisionModel
 from transformers.utils import ModelOutput
 
 from x2sam.config import X2SamConfig
-from x2sam.errors import InputError
+from x2sam.errors import CheckpointError, InputError
+from x2sam.model import efficientnet as _registered  # noqa: F401  the small backbone, by its model type
 from x2sam.model.language import LanguageSide, Prefix, Reading, marker_spans, share
 from x2sam.model.losses import Layer, Targets, segmentation_losses
 from x2sam.model.mask_decoder import ClassHead, Guidance, MaskDecoder, Prediction
 from x2sam.model.mask_memory import FuserBlock, MemoryAttention, MemoryBank, MemoryEncoder
-from x2sam.model.region_sampler import RegionSampler
+from x2sam.model.precision import check_dtype
+from x2sam.model.region_sampler import RegionSampler, check_regions
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,19 @@ class FrameFeatures:
     """``[N, D, h, w]`` at strides 4, 8 and 16."""
     stage: Tensor
     """``[N, h, w, C]``, stride 16: the third stage, from which regions are sampled."""
+    pixels: tuple[list[Tensor], Tensor] | None = None
+    """What the pixel decoder makes of the frames where no memory is read, if it was asked before (`prepare`)."""
 
     def __getitem__(self, rows: Any) -> FrameFeatures:
         """Some of the frames."""
         fine, middle, coarse = self.fpn
         return FrameFeatures((fine[rows], middle[rows], coarse[rows]), self.stage[rows])
+
+    @staticmethod
+    def cat(parts: Sequence[FrameFeatures]) -> FrameFeatures:
+        """Several frames as one batch."""
+        fine, middle, coarse = (torch.cat(maps) for maps in zip(*(p.fpn for p in parts), strict=True))
+        return FrameFeatures((fine, middle, coarse), torch.cat([p.stage for p in parts]))
 
 
 @dataclass(frozen=True)
@@ -134,6 +145,19 @@ class X2SamModel(PreTrainedModel):
         elif isinstance(module, X2SamModel):
             initialization.normal_(module.no_memory, std=self.config.initializer_range)
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """As `transformers`' own; a ``dtype`` the device lacks and a damaged weight file get an `X2SamError`."""
+        check_dtype(kwargs.get("dtype"), kwargs.get("device_map"))
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        except SafetensorError as error:
+            raise CheckpointError(
+                f"Got a weight file that cannot be read, in {pretrained_model_name_or_path}: {error}",
+                "whole files",
+                "Download it again",
+            ) from error
+
     def get_input_embeddings(self) -> nn.Module:
         return self.language.qwen.get_input_embeddings()
 
@@ -191,18 +215,21 @@ class X2SamModel(PreTrainedModel):
         """
         regions = None
         if region_masks is not None and len(region_masks):
-            assert region_features is not None
-            assert region_frames is not None
+            if region_features is None or region_frames is None:
+                raise InputError("Got region masks alone", "region_features and region_frames with them")
             regions = self.region_sampler(region_features.stage, region_masks, region_frames)
         start = prefix.length if prefix is not None else 0
+        if prefix is not None or max_new_tokens:
+            if len(input_ids) != 1 or (attention_mask is not None and not bool(attention_mask.all())):
+                raise InputError(
+                    f"Got a batch of {len(input_ids)}",
+                    "one sample without padding when text is generated or a prefix is used",
+                )
+            attention_mask = None
         reading = self.language.embed(
             input_ids[:, start:], pixel_values, image_grid_thw, pixel_values_videos, video_grid_thw, regions
         )
         cache = self._cache(prefix, generating=max_new_tokens > 0)
-        if (prefix is not None or max_new_tokens) and len(input_ids) != 1:
-            raise InputError(
-                f"Got a batch of {len(input_ids)}", "one sample when text is generated or a prefix is used"
-            )
         positions = self.language.positions(input_ids, attention_mask, image_grid_thw, video_grid_thw)
         states, normed = self.language.read(
             reading,
@@ -218,10 +245,8 @@ class X2SamModel(PreTrainedModel):
             )
             prompt_length = ids.shape[1]
             ids, states = torch.cat([ids, new_ids], 1), torch.cat([states, new_states], 1)
-        if prefix is not None:
-            prefix.cache.crop(prefix.length)
         if condition_ids is None:
-            spans = ids if attention_mask is None else ids.masked_fill(~attention_mask.bool()[:, : ids.shape[1]], -1)
+            spans = ids if attention_mask is None else ids.masked_fill(~attention_mask.bool(), -1)
             if max_new_tokens:  # what was asked stays what was asked, whatever the answer puts between markers
                 spans = spans.clone()
                 spans[:, :prompt_length] = spans[:, :prompt_length] if not conditions_in_answer else -1
@@ -232,6 +257,9 @@ class X2SamModel(PreTrainedModel):
 
     def _cache(self, prefix: Prefix | None, generating: bool) -> DynamicCache | None:
         if prefix is not None:
+            surplus = prefix.cache.get_seq_length() - prefix.length
+            if surplus:  # what the last prompt added
+                prefix.cache.crop(-surplus)
             return prefix.cache
         return DynamicCache(config=self.config.language_config.text_config) if generating else None
 
@@ -242,8 +270,19 @@ class X2SamModel(PreTrainedModel):
         self.language.read(self.language.embed(input_ids, **pixels), None, cache, positions)
         return Prefix(input_ids.shape[1], cache)
 
+    def prepare(self, features: FrameFeatures) -> FrameFeatures:
+        """Run the pixel decoder now, for frames that several prompts will look at without a memory."""
+        return replace(features, pixels=self._pixels(features))
+
+    def _pixels(self, features: FrameFeatures) -> tuple[list[Tensor], Tensor]:
+        return features.pixels or self.pixel_decoder([x + self.no_memory[:, None, None] for x in features.fpn])
+
     def segment(
-        self, frame: Tensor | FrameFeatures, guidance: Guidance | None, bank: MemoryBank | None = None
+        self,
+        frame: Tensor | FrameFeatures,
+        guidance: Guidance | None,
+        bank: MemoryBank | None = None,
+        remember: bool = True,
     ) -> tuple[Prediction, MemoryBank]:
         """Find the masks of one frame of every sample.
 
@@ -251,19 +290,24 @@ class X2SamModel(PreTrainedModel):
             frame: ``[B, 3, image_size, image_size]``, or the same already encoded.
             guidance: from `understand`; None in phase 1.
             bank: what came back for the previous frame; None at the first.
+            remember: False saves the work of remembering this frame, where no frame follows.
 
         Returns:
             The prediction and the bank for the next frame.
         """
-        layers, bank = self._segment(frame, guidance, bank or MemoryBank(), every_layer=False)
+        layers, bank = self._segment(frame, guidance, bank or MemoryBank(), remember, every_layer=False)
         return layers[-1], bank
 
     def _segment(
-        self, frame: Tensor | FrameFeatures, guidance: Guidance | None, bank: MemoryBank, every_layer: bool
+        self,
+        frame: Tensor | FrameFeatures,
+        guidance: Guidance | None,
+        bank: MemoryBank,
+        remember: bool,
+        every_layer: bool,
     ) -> tuple[list[Prediction], MemoryBank]:
         features = frame if isinstance(frame, FrameFeatures) else self.encode(frame)
-        fpn = features.fpn if bank.memories else [x + self.no_memory[:, None, None] for x in features.fpn]
-        levels, mask_features = self.pixel_decoder(fpn)
+        levels, mask_features = self.pixel_decoder(features.fpn) if bank.memories else self._pixels(features)
         recalled = [
             self.memory_attention(level, [(bank.next_index - m.index, m.levels[i]) for m in bank.memories])
             if bank.memories and i in self.config.memory_levels
@@ -274,7 +318,7 @@ class X2SamModel(PreTrainedModel):
             Prediction(self.class_head(queries, guidance), masks, queries)
             for queries, masks in self.mask_decoder(recalled, mask_features, guidance, every_layer)
         ]
-        if self.config.memory_size and not self.config.class_agnostic:
+        if remember and self.config.memory_size and not self.config.class_agnostic:
             encoded = self.memory_encoder(levels, layers[-1].class_logits, layers[-1].mask_logits)
             bank = bank.push({i: self.memory_attention.project(m) for i, m in encoded.items()}, self.config.memory_size)
         return layers, bank
@@ -317,6 +361,7 @@ class X2SamModel(PreTrainedModel):
         if input_ids is not None:
             marked = None
             if features is not None and region_masks is not None and region_frames is not None and len(region_masks):
+                check_regions(region_masks, region_frames, len(features.stage), self.config.image_size)
                 used, region_frames = region_frames.unique(return_inverse=True)
                 marked = features[used]
             understanding = self.understand(
@@ -369,7 +414,9 @@ class X2SamModel(PreTrainedModel):
         layers: list[list[Layer]] = []
         wanted: list[Targets] = []
         for t in range(length):
-            predictions, bank = self._segment(features[rows * length + t], guidance, bank, every_layer=True)
+            predictions, bank = self._segment(
+                features[rows * length + t], guidance, bank, remember=t + 1 < length, every_layer=True
+            )
             for i, row in enumerate(rows.tolist()):
                 if frame_mask is not None and not frame_mask[row, t]:
                     continue

@@ -20,7 +20,7 @@ class RegionSampler(nn.Module):
 
     def __init__(self, config: X2SamConfig, stage_dim: int, language_dim: int) -> None:
         super().__init__()
-        self.points, self.tokens = config.region_points, config.region_tokens
+        self.side, self.points, self.tokens = config.image_size, config.region_points, config.region_tokens
         self.corner_coordinates = config.region_corner_coordinates
         self.projector = projector(4 * stage_dim, language_dim)
 
@@ -42,8 +42,9 @@ class RegionSampler(nn.Module):
             ``[N, tokens, D]``, D the language model's width.
 
         Raises:
-            InputError: a region without a pixel.
+            InputError: a mask of another size, a frame that does not exist, or a region without a pixel.
         """
+        check_regions(masks, frames, len(stage), self.side)
         points = sample_points(masks, self.points, random=self.training)  # [N, P, 2]
         size = torch.tensor([masks.shape[2], masks.shape[1]], device=points.device)
         centre = 0.0 if self.corner_coordinates else 0.5
@@ -53,6 +54,23 @@ class RegionSampler(nn.Module):
         )  # [N, D, P, 1]
         pooled = F.avg_pool1d(features.squeeze(-1), self.points // self.tokens)  # [N, D, tokens]
         return pooled.transpose(1, 2).to(stage.dtype)
+
+
+def check_regions(masks: Tensor, frames: Tensor, count: int, side: int) -> None:
+    """Raise InputError unless ``masks`` are as large as the square frames, and drawn on one of ``count`` frames."""
+    if masks.shape[-2:] != (side, side):
+        raise InputError(
+            f"Got region masks of shape {tuple(masks.shape)}",
+            f"[regions, {side}, {side}], the size of the mask branch's frames",
+            "Build inputs with X2SamProcessor, which resizes them",
+        )
+    outside = frames[(frames < 0) | (frames >= count)].tolist()
+    if outside or len(frames) != len(masks):
+        raise InputError(
+            f"Got {len(masks)} regions on the frames {frames.tolist()}",
+            f"a frame from 0 to {count - 1} for every region",
+            "Draw regions on frames that the clip has",
+        )
 
 
 def sample_points(masks: Tensor, count: int, random: bool) -> Tensor:
@@ -65,7 +83,7 @@ def sample_points(masks: Tensor, count: int, random: bool) -> Tensor:
     area = ranks[:, -1:]
     if not bool((area > 0).all()):
         empty = (area[:, 0] == 0).nonzero()[:, 0].tolist()
-        raise InputError(f"Got an empty region (number {empty[0] + 1})", "at least one pixel in every region")
+        raise InputError(f"Got an empty region (number {empty[0] + 1})", "a pixel in every region", "Draw it again")
     if random:
         wanted = (torch.rand(len(masks), count, device=masks.device).sort(1).values * area).long()
     else:

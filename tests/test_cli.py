@@ -1,0 +1,209 @@
+"""The command line as a user runs it: output, exit codes, messages, speed of --help."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_processing import prompt_for
+
+from x2sam import cli
+from x2sam.export import FORMATS
+from x2sam.tasks import TASKS, Task
+from x2sam.video import VideoWriter
+
+TINY = ["--model", "tiny", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two photos, a clip, and masks."""
+    folder = tmp_path_factory.mktemp("media with spaces")
+    noise = np.random.default_rng(0).integers(0, 256, (90, 140, 3), dtype=np.uint8)
+    for name in ("one.png", "two.png"):
+        Image.fromarray(noise).save(folder / name)
+    with VideoWriter(folder / "clip.mp4", (96, 144), 10.0) as writer:
+        for i in range(4):
+            writer.write(np.roll(np.tile(noise[:48, :48], (2, 3, 1)), 4 * i, 1))
+    mask = np.zeros((90, 140), np.uint8)
+    mask[20:50, 30:80] = 255
+    Image.fromarray(mask).save(folder / "mask.png")
+    Image.fromarray(np.pad(mask, ((0, 6), (0, 4)))).save(folder / "clip-mask.png")
+    return folder
+
+
+def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, list[dict[str, Any]], str]:
+    """Exit code, JSON lines on stdout, stderr."""
+    code = 0
+    try:
+        cli.main([str(a) for a in arguments])
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    out, err = capsys.readouterr()
+    return code, [json.loads(line) for line in out.splitlines() if line.startswith("{")], err
+
+
+@pytest.mark.parametrize("task", [t for t in TASKS.values() if not t.is_chat], ids=lambda t: t.name)
+def test_every_task_runs(task: Task, media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = media / ("clip.mp4" if task.media == "video" else "one.png")
+    words = [p for c in prompt_for(task).conditions if c.text for p in ("--prompt", c.text)]
+    marks = ["--mask", media / ("clip-mask.png" if task.media == "video" else "mask.png")]
+    asked = {"answer": [], "regions": marks}.get(task.conditions, words)
+    code, lines, err = run([source, *asked, "--task", task.name, "--threshold", "0", "--out", tmp_path, *TINY], capsys)
+    assert code == 0, err
+    (line,) = lines
+    assert (line["task"], line["frames"]) == (task.name, 4 if task.media == "video" else 1)
+    assert line["found"] or task.generates
+    assert all(Path(p).stat().st_size > 0 for p in line["outputs"])
+    assert len(line["outputs"]) == 2
+    closing = err.strip().splitlines()[-1]
+    assert closing.startswith("cpu, float32; frames: ")
+    assert "peak memory" in closing
+
+
+@pytest.mark.parametrize("name", ["one.png", "clip.mp4"])
+def test_chat_speaks_on_stdout(name: str, media: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(["chat", media / name, "What is this?", "--max-new-tokens", "5", *TINY], capsys)
+    assert code == 0, err
+
+
+def test_two_words_just_work(media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, lines, _ = run([media / "one.png", "the rabbit", *TINY], capsys)
+    assert code == 0
+    assert lines[0]["task"] == "img_refseg"
+    assert (tmp_path / "x2sam-out").is_dir()
+
+
+def test_every_format_is_written(media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for source, kind in (("one.png", "image"), ("clip.mp4", "video")):
+        formats = [name for name, row in FORMATS.items() if kind in row.media]
+        wanted = [word for name in formats for word in ("--format", name)]
+        code, lines, err = run(
+            [media / source, "cat", "--threshold", "0", "-o", tmp_path / kind, *wanted, *TINY], capsys
+        )
+        assert code == 0, err
+        assert len(lines[0]["outputs"]) == len(formats)
+        assert all(Path(p).exists() for p in lines[0]["outputs"])
+
+
+def test_globs_and_failures_leave_other_inputs_unharmed(
+    media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.png").write_text("no picture")
+    arguments = [media / "o*.png", tmp_path / "broken.png", media / "two.png", "the cat", "-o", tmp_path / "out", *TINY]
+    code, lines, err = run(arguments, capsys)
+    assert code == 2
+    assert ["error" in line for line in lines] == [False, True, False]
+    assert err.count("broken.png") >= 1
+    assert {p.name.split(".")[0] for p in (tmp_path / "out").iterdir()} == {"one", "two"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.png", "the cat"], "missing.png"),
+        (["{media}/one.png", "cat", "--task", "img_reffseg"], "Did you mean"),
+        (["{media}/one.png", "--point", "12"], "x,y"),
+        (["{media}/one.png", "--point", "900,10"], "900"),
+        (["{media}/one.png", "--box", "1,2,3"], "x0,y0,x1,y1"),
+        (["{media}/one.png", "cat", "--threshold", "2"], "threshold"),
+        (["{media}/one.png", "cat", "--format", "jpeg2"], "jpeg2"),
+        (["{media}/one.png", "cat", "--model", "no/such"], "no/such"),
+        (["{media}/one.png", "cat", "--device", "tpu9"], "tpu9"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [a.replace("{media}", str(media)) for a in arguments]
+    defaults = [] if "--model" in words else ["--model", "tiny"]
+    code, _, err = run([*words, *defaults, "--out", str(tmp_path / "out")], capsys)
+    assert code == 2
+    told = [line for line in err.splitlines() if line.startswith("x2sam: ") and "random weights" not in line]
+    assert len(told) == 1
+    assert message in told[0]
+    assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
+
+
+def test_ctrl_c_keeps_what_is_finished(
+    media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from x2sam.session import Track
+
+    step = Track.step
+
+    def interrupted(self: Track, index: int, *rest: Any) -> Any:
+        if index == 2:
+            raise KeyboardInterrupt
+        return step(self, index, *rest)
+
+    monkeypatch.setattr(Track, "step", interrupted)
+    code, lines, err = run([media / "clip.mp4", "cat", "-f", "result", "-o", tmp_path, *TINY], capsys)
+    assert code == 130
+    assert lines[0]["interrupted"]
+    assert lines[0]["frames"] == 2
+    assert json.loads(Path(lines[0]["outputs"][0]).read_text())["frames"][-1]["index"] == 1
+    assert "keeping the 2 finished frames" in err
+
+
+def test_help_does_not_load_the_network() -> None:
+    code = "import sys; sys.argv=['x2sam','--help']\nfrom x2sam import cli\ntry: cli.main()\nexcept SystemExit: pass\n"
+    code += "bad = {'torch', 'transformers', 'numpy', 'PIL', 'av'} & set(sys.modules); assert not bad, bad"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "segment" in done.stdout
+
+
+def test_the_task_table_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    code, lines, _ = run(["tasks", "--json"], capsys)
+    assert code == 0
+    assert [line["name"] for line in lines] == list(TASKS)
+
+
+def test_pull_converts_a_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The recorded release with an adapter, given the tokenizer that a base folder has."""
+    import shutil
+
+    from x2sam.checkpoints import config_from_components
+    from x2sam.model.modeling import X2SamModel
+    from x2sam.testing.golden import load_model
+
+    golden = Path(__file__).parent / "data" / "golden" / "lora"
+    base = tmp_path / "base"
+    shutil.copytree(golden / "base_vlm", base)
+    from x2sam.testing.tiny import byte_tokenizer
+
+    byte_tokenizer().save_pretrained(base)
+    config = config_from_components(json.loads((golden / "config.json").read_text()))
+    config.save_pretrained(tmp_path / "config")
+    out = tmp_path / "out"
+    code, lines, err = run(
+        [
+            "pull",
+            golden / "pytorch_model.bin",
+            "--base",
+            base,
+            "--config",
+            tmp_path / "config",
+            "--out",
+            out,
+            "--dtype",
+            "float32",
+        ],
+        capsys,
+    )
+    assert code == 0, err
+    assert lines[0]["outputs"] == [str(out)]
+    model, wanted = X2SamModel.from_pretrained(out), load_model(golden)
+    for (name, ours), theirs in zip(model.state_dict().items(), wanted.state_dict().values(), strict=True):
+        assert (ours == theirs).all(), name
+    code, _, err = run(["pull", golden / "pytorch_model.bin", "--base", base, "--out", out], capsys)
+    assert code == 2
+    assert "holds a model already" in err

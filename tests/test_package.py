@@ -1,0 +1,138 @@
+"""The package as a whole: its layers, its speed of import, its public names."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import x2sam
+
+ROOT = Path(x2sam.__file__).parent
+
+# fmt: off
+ORDER = [
+    "version", "errors", "masks", "types", "tasks", "config",
+    "outlines", "pictures", "video", "media", "regions", "prompts", "requests", "vision", "processing",
+    "model", "checkpoints", "candidates", "answer", "tracking",
+    "draw", "labelstudio", "export", "formats", "result",
+    "session", "predictor",
+    "data", "metrics", "evaluate", "benchmarks",
+    "train", "serve", "scale",
+    "runner", "cli",
+]
+# fmt: on
+"""A block (module or folder) imports only from blocks that stand before it."""
+
+ASIDE = {"testing.tiny": {"predictor", "train"}}
+"""What stands aside for users and tests, and the blocks that may reach for it: the random model is a model by name."""
+
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def name_of(file: Path) -> str:
+    """``model.layers`` for x2sam/model/layers.py; a folder's own file is called as the folder."""
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def block_of(module: str) -> str:
+    return module.split(".")[0]
+
+
+BLOCKS = sorted({block_of(name_of(file)) for file in FILES} - {"__init__", "__main__", "testing"})
+
+
+def runs(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes below, functions included, without what only type checkers see."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from runs(child)
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Names inside x2sam that a file imports when it runs."""
+    for node in runs(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: imports are absolute"
+            names = [node.module] if node.module != "x2sam" else [f"x2sam.{a.name}" for a in node.names]
+        else:
+            continue
+        yield from (name.removeprefix("x2sam.") for name in names if name and name.startswith("x2sam."))
+
+
+def test_every_block_has_its_place() -> None:
+    assert set(BLOCKS) <= set(ORDER), "a new block: say in ORDER where it stands"
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_block_imports_only_from_blocks_above_it(block: str) -> None:
+    above = ORDER[: ORDER.index(block) + 1]
+    if block == "cli":
+        above = [*above, "testing"]
+    for file in FILES:
+        if block_of(name_of(file)) == block:
+            wrong = {n for n in imported(file) if block_of(n) not in above and block not in ASIDE.get(n, ())}
+            assert not wrong, f"x2sam/{file.relative_to(ROOT)} imports {', '.join(sorted(wrong))} from below"
+
+
+def in_a_fresh_process(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    """`import x2sam` is instant because it does nothing."""
+    heavy = ("torch", "transformers", "numpy", "PIL", "av", "scipy", "pycocotools", "typer", "rich")
+    out = in_a_fresh_process(f"import sys, x2sam; print([m for m in {heavy} if m in sys.modules], dir(x2sam))")
+    assert out.startswith("[] ")
+
+
+def test_public_names() -> None:
+    """Sorted: constants, classes, the rest."""
+    assert x2sam.__all__ == sorted(set(x2sam.__all__), key=lambda n: (not n.isupper(), not n[0].isupper(), n))
+    assert set(x2sam.__all__) == {*x2sam._PUBLIC, "__version__"}
+    for name in x2sam.__all__:
+        assert getattr(x2sam, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'; it offers"):
+        _ = x2sam.nothing
+
+
+def test_public_names_are_declared_for_type_checkers() -> None:
+    """The lazy table and the imports that type checkers read say the same."""
+    tree = ast.parse((ROOT / "__init__.py").read_text())
+    guards = [node for node in tree.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
+    declared = {
+        a.asname or a.name: i.module for g in guards for i in g.body if isinstance(i, ast.ImportFrom) for a in i.names
+    }
+    assert declared == x2sam._PUBLIC
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_every_module_says_what_it_is_for_and_runs_on_any_device(file: Path) -> None:
+    text = file.read_text()
+    assert ast.get_docstring(ast.parse(text)), "a module opens with a docstring"
+    assert ".cuda(" not in text
+
+
+@pytest.mark.parametrize("module", ["errors", "types", "tasks", "masks"])
+def test_the_shared_vocabulary_is_light(module: str) -> None:
+    """What every part imports must not bring torch along."""
+    assert in_a_fresh_process(f"import sys, x2sam.{module}; print('torch' in sys.modules)") == "False\n"
+
+
+def test_the_docs_name_every_error_that_the_package_has() -> None:
+    page = (ROOT.parent / "docs" / "errors.md").read_text()
+    errors = importlib.import_module("x2sam.errors")
+    for name, value in vars(errors).items():
+        if isinstance(value, type) and issubclass(value, errors.X2SamError):
+            assert f"`{name}`" in page

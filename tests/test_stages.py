@@ -1,0 +1,166 @@
+"""What trains in which stage: gradients reach all of it and nothing else."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+
+import pytest
+import torch
+from conftest import GOLDEN, Request, awake, clips, close, collate, targets
+from peft import LoraConfig, get_peft_model
+from torch import Tensor
+
+from x2sam.checkpoints import to_released
+from x2sam.config import preset, tiny
+from x2sam.errors import InputError
+from x2sam.model.modeling import X2SamModel
+from x2sam.train.stages import STAGES, LoraSettings, merge_lora, prepare_stage
+
+LORA = LoraSettings(rank=2, alpha=4, dropout=0.0)
+
+
+def agnostic_model() -> X2SamModel:
+    config = tiny()
+    config.class_agnostic = True
+    torch.manual_seed(0)
+    return awake(X2SamModel(config))
+
+
+def agnostic_loss(model: X2SamModel) -> Tensor:
+    """Phase 1: masks of one class, no words."""
+    torch.manual_seed(0)
+    return model(
+        frames=clips(model.config, 2, 1), targets=[[targets(model.config, [0, 0, 0], b)] for b in range(2)]
+    ).loss
+
+
+def joint_loss(model: X2SamModel) -> Tensor:
+    """An image, a clip and a region, so that every part has something to do."""
+    torch.manual_seed(0)
+    config = model.config
+    requests = [
+        Request(config, 1).picture().phrase(3).region(frame=1).words(2).seg().words(2),
+        Request(config, 2).picture(t=2, video=True).phrase(2).phrase(1).seg().words(3),
+    ]
+    batch = collate(requests, clip=3)
+    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+    labels[labels < 0] = -100
+    wanted = [[targets(config, [0, 1], 3 * b + t) for t in range(3)] for b in range(2)]
+    return model(**batch, labels=labels, frames=clips(config, 2, 3), targets=wanted).loss
+
+
+def wake_adapters(model: torch.nn.Module) -> None:
+    """An adapter's second factor is zero at first, which hides its first."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.2, generator=generator)
+
+
+@pytest.mark.parametrize(
+    ("stage", "lora"), [("agnostic", None), ("joint", LORA), ("joint", None), ("all", None)], ids=str
+)
+def test_gradients_reach_all_that_trains_and_nothing_else(
+    stage: str, lora: LoraSettings | None, own_model: X2SamModel
+) -> None:
+    model = agnostic_model() if stage == "agnostic" else own_model
+    prepare_stage(model, stage, lora)  # type: ignore[arg-type]
+    wake_adapters(model)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    loss = agnostic_loss(model) if stage == "agnostic" else joint_loss(model)
+    loss.backward()
+    trains = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    reached = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert reached == trains
+    # A softmax does not change when all its keys move together: key biases have no say, nor their gradients.
+    still = [n for n, p in model.named_parameters() if p.grad is not None and not p.grad.any()]
+    assert not [name for name in still if "k_proj.bias" not in name]
+    torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0).step()
+    moved = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
+    assert moved <= trains
+
+
+def test_the_joint_stage_trains_what_the_release_trained() -> None:
+    """Name by name and shape by shape, with the adapters; embeddings, which it kept, are trained too."""
+    with torch.device("meta"):
+        model = X2SamModel(preset("4b"))
+        prepare_stage(model, "joint", LoraSettings())
+    record = json.loads(gzip.decompress((GOLDEN / "released_4b_keys.json.gz").read_bytes()))
+    ours = {released(name): parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    embeddings = "vlm.base_model.model.model.language_model.embed_tokens.weight"
+    assert set(ours) - {embeddings} == set(record["trainable"])
+    for name, parameter in ours.items():
+        if ".lora_" in name:
+            assert list(parameter.shape) == record["full"][name][0]
+
+
+def released(name: str) -> str:
+    """The released spelling of a parameter while an adapter is attached."""
+    lora = re.search(r"\.lora_[AB]\.default", name)
+    plain = to_released(re.sub(r"\.lora_[AB]\.default|\.base_layer", "", name))
+    plain = plain.replace("vlm.", "vlm.base_model.model.")
+    return plain.replace(".weight", f"{lora[0]}.weight") if lora else plain
+
+
+def test_stage_one_decodes_without_words_or_memory() -> None:
+    model = agnostic_model()
+    prepare_stage(model, "agnostic")
+    prediction, bank = model.segment(clips(model.config, 1, 1)[:, 0], None)
+    assert prediction.class_logits.shape == (1, model.config.num_queries, 2)
+    assert not bank.memories
+    trains = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+    assert trains == {"pixel_decoder", "mask_decoder", "class_head"}
+
+
+def test_only_adapters_train_with_the_adapter_library(own_model: X2SamModel) -> None:
+    """`PreTrainedModel.add_adapter`, as the library's own documentation has it."""
+    ids = collate([Request(own_model.config).words(4).phrase(3).seg()])
+    before = own_model.understand(**ids).states
+    own_model.add_adapter(LoraConfig(r=2, target_modules=r"language\.qwen\.model\.language_model\..*_proj"))
+    assert {n.split(".lora_")[1][0] for n, p in own_model.named_parameters() if p.requires_grad} == {"A", "B"}
+    assert torch.equal(own_model.understand(**ids).states, before)
+    wake_adapters(own_model)
+    assert not close(own_model.understand(**ids).states, before, 1e-3)
+    own_model.disable_adapters()
+    assert torch.equal(own_model.understand(**ids).states, before)
+
+
+@pytest.mark.parametrize("library", [False, True], ids=["ours", "peft"])
+def test_merged_adapters_give_the_same_outputs(library: bool, own_model: X2SamModel) -> None:
+    batch = collate([Request(own_model.config).picture().words(4).phrase(3).seg()])
+    names = set(own_model.state_dict())
+    before = own_model.understand(**batch).states
+    wrapped = None
+    if library:
+        wrapped = get_peft_model(
+            own_model.language.qwen.model.language_model, LoraConfig(r=2, target_modules=r".*_proj")
+        )
+    else:
+        prepare_stage(own_model, "joint", LORA)
+    wake_adapters(own_model)
+    adapted = own_model.understand(**batch)
+    assert not close(adapted.states, before, 1e-3)
+    if wrapped is not None:
+        wrapped.merge_and_unload()
+    else:
+        merge_lora(own_model)
+    merged = own_model.understand(**batch)
+    assert close(merged.states, adapted.states, 1e-4)
+    assert close(merged.guidance.conditions, adapted.guidance.conditions, 1e-4)
+    assert set(own_model.state_dict()) == names
+
+
+@pytest.mark.parametrize("stage", ["agnostic", "none"])
+def test_a_stage_that_does_not_fit(stage: str, own_model: X2SamModel) -> None:
+    with pytest.raises(InputError, match=f"Got the stage '{stage}'.*Expected"):
+        prepare_stage(own_model, stage)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_name_in_the_table_means_something(stage: str, model: X2SamModel) -> None:
+    """A part that is renamed must not silently stop training."""
+    names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    assert all(any(name.startswith(start) for name in names) for start in STAGES[stage])

@@ -1,0 +1,145 @@
+"""Objects keep their ids: through crossings, absences and long clips."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from x2sam.answer import Candidate
+from x2sam.errors import InputError
+from x2sam.masks import RLE
+from x2sam.tracking import RecentMasks, Tracker
+
+SIDE = 64
+GRID = np.ogrid[:SIDE, :SIDE]
+QUERIES = 20
+LOOKS = torch.linalg.qr(torch.randn(32, QUERIES, generator=torch.Generator().manual_seed(0))).Q.T
+
+
+def disc(y: float, x: float, radius: float = 6) -> RLE:
+    rows, columns = GRID
+    return RLE.encode((rows - y) ** 2 + (columns - x) ** 2 <= radius**2)
+
+
+def seen(query: int, mask: RLE, condition: int = 0, alone: bool = False) -> Candidate:
+    return Candidate(query, condition, 0.9, mask, low=mask, alone=alone)
+
+
+def looks(frame: int) -> Tensor:
+    """Query embeddings that wobble from frame to frame."""
+    return LOOKS + 0.05 * torch.randn(LOOKS.shape, generator=torch.Generator().manual_seed(frame))
+
+
+@pytest.mark.parametrize("embedded", [True, False], ids=["looks", "motion alone"])
+def test_crossing_objects_keep_their_ids(embedded):
+    tracker, first = Tracker(), {}
+    for frame in range(30):
+        one, other = seen(0, disc(32, 5 + 1.8 * frame)), seen(1, disc(32, 59 - 1.8 * frame))
+        hidden = frame in (14, 15, 16)  # the one is in front of the other
+        candidates = [one] if hidden else [one, other] if frame % 2 else [other, one]
+        ids = tracker.step(candidates, looks(frame) if embedded else None)
+        assert [c.query for c in candidates] == [
+            first.setdefault(number, c.query) for number, c in zip(ids, candidates, strict=True)
+        ], frame
+    assert len(first) == 2
+
+
+def test_an_object_that_comes_back_has_its_id_and_a_new_one_has_a_new_id():
+    tracker = Tracker(patience=20)
+    one, other = tracker.step([seen(0, disc(10, 10)), seen(1, disc(50, 50))], looks(0))
+    for frame in range(1, 21):
+        assert tracker.step([seen(1, disc(50, 50 - frame))], looks(frame)) == [other]
+    back, stayed, new = tracker.step([seen(0, disc(10, 50)), seen(1, disc(50, 29)), seen(2, disc(10, 10))], looks(21))
+    assert (back, stayed) == (one, other)
+    assert new not in (one, other)
+
+
+def test_patience_ends_and_ids_are_not_used_again():
+    tracker = Tracker(patience=5)
+    (one,) = tracker.step([seen(0, disc(10, 10))], looks(0))
+    for frame in range(1, 8):
+        assert tracker.step([], looks(frame)) == []
+    (again,) = tracker.step([seen(0, disc(10, 10))], looks(8))
+    assert again > one
+    tracker.restart()
+    assert tracker.step([seen(0, disc(10, 10))], looks(0)) == [one]
+
+
+def test_never_across_conditions():
+    tracker = Tracker()
+    (dog,) = tracker.step([seen(0, disc(10, 10), condition=0)], looks(0))
+    assert tracker.step([seen(0, disc(10, 10), condition=1)], looks(1)) != [dog]
+
+
+def test_a_condition_of_one_segment_has_one_id_and_the_caller_may_choose_it():
+    tracker = Tracker(fixed_ids={0: 1, 2: 7})
+    frames = [
+        [seen(0, disc(10, 10), 0, alone=True), seen(1, disc(40, 40), 1, alone=True), seen(2, disc(9, 50), 3)],
+        [seen(5, disc(50, 50), 0, alone=True)],
+        [seen(3, disc(9, 9), 2, alone=True), seen(4, disc(60, 9), 1, alone=True), seen(2, disc(9, 50), 3)],
+    ]
+    assert [tracker.step(frame) for frame in frames] == [[1, 2, 3], [1], [7, 2, 3]]
+    tracker.restart()
+    assert tracker.step(frames[2]) == [7, 2, 3]
+
+
+def test_state_is_bounded_and_can_be_pickled():
+    tracker, recent = Tracker(capacity=12, patience=50), RecentMasks()
+    generator = np.random.default_rng(0)
+    used: set[int] = set()
+    for frame in range(2000):
+        crowd = [seen(q, disc(*generator.uniform(0, SIDE, 2)), condition=q % 2) for q in range(3)]
+        ids = tracker.step(crowd, torch.from_numpy(generator.normal(size=(3, 32)).astype(np.float32)))
+        recent.add(crowd)
+        assert len(set(ids)) == len(ids)
+        used |= set(ids)
+        if frame == 200:
+            size = len(pickle.dumps((tracker, recent)))
+    assert len(used) > 1000  # nearly all are new
+    assert len(pickle.dumps((tracker, recent))) < 1.2 * size < 100_000
+    copy = pickle.loads(pickle.dumps(tracker))
+    assert copy.step(crowd) == tracker.step(crowd)
+
+
+def test_released_identity_by_hand():
+    """Greedy, one frame back, things only, the same condition; renamed ids may meet new ones."""
+    tracker = Tracker(identity="released")
+    a, b, sky = disc(16, 16), disc(40, 40), RLE.encode(np.eye(SIDE, dtype=bool))
+    assert tracker.step([seen(0, a), seen(1, sky, 1, alone=True), seen(2, b), seen(3, sky, 1, alone=True)]) == [
+        1,
+        2,
+        3,
+        2,
+    ]
+    # segment 1 is now where 3 was and takes its id; segment 2 is new; the stuff keeps its place in the list
+    assert tracker.step([seen(2, disc(41, 40)), seen(5, disc(5, 60)), seen(1, sky, 1, alone=True)]) == [3, 2, 3]
+    # no frame is remembered but the last one that had segments
+    assert tracker.step([]) == []
+    assert tracker.step([seen(0, a), seen(2, disc(42, 40))]) == [1, 3]
+    # an overlap of half is not enough, and another condition is another object
+    assert tracker.step([seen(2, disc(42, 49)), seen(0, a, condition=2), seen(7, sky)]) == [1, 2, 3]
+
+
+def test_a_thing_keeps_the_best_of_several_overlaps():
+    tracker = Tracker(identity="released")
+    tracker.step([seen(0, disc(20, 20)), seen(1, disc(20, 21))])
+    assert tracker.step([seen(1, disc(20, 21)), seen(0, disc(20, 20))]) == [2, 1]
+
+
+def test_recent_masks_are_the_last_sure_ones():
+    recent = RecentMasks(length=2, threshold=0.5)
+    for score in (0.9, 0.4, 0.8, 0.7):
+        recent.add([Candidate(0, 1, score, disc(9, 9))])
+    assert [[c.score for c in found] for found in recent.of(3)] == [[], [0.8, 0.7], []]
+
+
+@pytest.mark.parametrize(
+    "bad", [{"identity": "paper"}, {"patience": -1}, {"capacity": 0}, {"fixed_ids": {0: 4, 1: 4}}], ids=str
+)
+def test_arguments_that_cannot_be_used(bad):
+    with pytest.raises(InputError):
+        Tracker(**bad)

@@ -1,0 +1,222 @@
+"""From logits to segments: four ways to answer, chosen by columns of the task table.
+
+`panoptic`, `semantic` and `instances` answer generic tasks (``AnswerOptions.form``), `instances` also grounded regions,
+`best` phrases and single objects. Choosing happens at the decoder's resolution; only chosen masks are resized. Where
+the released model answers differently, a field of `candidates.Rules` says how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from x2sam.candidates import AnswerOptions, Candidate, FrameLogits, Pick, Size, rules_of
+from x2sam.errors import InputError
+from x2sam.masks import RLE, BoolMask, iou_matrix, union
+from x2sam.tasks import Task
+from x2sam.types import Condition
+
+__all__ = ["AnswerOptions", "Candidate", "answer_frame", "best", "instances", "panoptic", "semantic"]
+
+DEFAULTS = AnswerOptions()
+
+
+def answer_frame(
+    task: Task,
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    size: Size,
+    conditions: Sequence[Condition],
+    options: AnswerOptions = DEFAULTS,
+    *,
+    prompt_masks: Sequence[BoolMask | None] = (),
+    recent: Sequence[Sequence[Candidate]] = (),
+    input_size: Size | None = None,
+    scaled_size: Size | None = None,
+) -> list[Candidate]:
+    """The segments of one frame. An empty list says that nothing of what was asked for is there.
+
+    class_logits: ``[Q, C+1]``, background last; columns of padding may stand between it and the conditions'.
+    mask_logits: ``[Q, h, w]``. size: height and width of the answer.
+    prompt_masks: of each condition the region that shows its object on this frame, ``[H, W]``, or None.
+    recent: of each condition its candidates on the last frames (`tracking.RecentMasks`); ``best`` prefers to go on.
+    input_size, scaled_size: resize to the network's input and crop to the picture in it first, as the release does.
+    Raises InputError for logits that are not numbers or do not fit the conditions.
+    """
+    _check(task, class_logits, mask_logits, size, conditions)
+    if not conditions or not len(class_logits):
+        return []
+    scores = class_logits.float().softmax(-1)[:, : len(conditions)].cpu()
+    rules = rules_of(task, options)
+    frame = FrameLogits(scores, mask_logits.float(), size, task, conditions, options, rules, input_size, scaled_size)
+    if task.answer == "generic":
+        return {"panoptic": panoptic, "semantic": semantic, "instance": instances}[options.form](frame)
+    if task.answer == "instances":
+        return instances(frame)
+    return best(frame, prompt_masks, recent)
+
+
+def panoptic(frame: FrameLogits) -> list[Candidate]:
+    """Sure queries compete for every pixel; one that keeps too little of its own mask is dropped."""
+    score, condition = frame.scores.max(-1)
+    kept = (score > frame.rules.threshold).nonzero().flatten().tolist()
+    picks = [(query, int(condition[query]), float(score[query])) for query in kept]
+    pieces: dict[tuple[int, int], list[Candidate]] = {}  # stuff in one piece, things each by itself
+    masks = None
+    if frame.options.overlap != "allow":
+        masks = frame.disjoint(picks, frame.options.overlap_threshold, frame.rules.own_pixels)
+    for found in frame.cut(picks, alone=False, masks=masks):
+        thing = frame.conditions[found.condition].is_thing
+        key = (found.condition, -1 if frame.rules.fuse and not thing else len(pieces))
+        if found.rle.area:
+            pieces.setdefault(key, []).append(replace(found, alone=not thing))
+    return [_merge(found, max(piece.score for piece in found)) for found in pieces.values()]
+
+
+def semantic(frame: FrameLogits) -> list[Candidate]:
+    """All queries vote for the class of every pixel; where no class has enough votes there is nothing."""
+    scores = frame.scores.to(frame.logits.device)
+
+    def votes(logits: Tensor) -> Tensor:
+        return torch.einsum("qc,qhw->chw", scores, logits.sigmoid())
+
+    maps, chosen = frame.logits, torch.arange(scores.shape[1])
+    if not frame.rules.full:
+        maps = votes(frame.logits)
+        chosen = maps.argmax(0).unique()
+        maps = maps[chosen]
+    labels = np.full(frame.size, -1, dtype=np.int32)
+    total = torch.zeros(len(chosen), dtype=torch.float64)
+    for rows, band in frame.bands(maps):
+        sure, winner = (votes(band) if frame.rules.full else band).max(0)
+        winner[sure < frame.rules.threshold] = -1
+        labels[rows] = winner.cpu().numpy()
+        total.index_add_(0, winner[winner >= 0].cpu(), sure[winner >= 0].double().cpu())
+    masks = ((int(condition), RLE.encode(labels == k), float(total[k])) for k, condition in enumerate(chosen))
+    return [
+        Candidate(None, condition, min(1.0, evidence / mask.area), mask, alone=True)
+        for condition, mask, evidence in masks
+        if mask.area
+    ]
+
+
+def instances(frame: FrameLogits) -> list[Candidate]:
+    """Every sure pair of query and condition, scored by class and by how sure its mask is; surest first."""
+    queries, classes = frame.scores.shape
+    scores, pairs = frame.scores.flatten().topk(queries)
+    wanted = torch.tensor([condition.is_thing for condition in frame.conditions])[pairs % classes]
+    kept = (scores >= frame.rules.threshold) & wanted
+    scores, pairs = scores[kept], pairs[kept]
+    chosen, where = (pairs // classes).unique(return_inverse=True)
+    scores = scores * frame.quality(chosen.tolist())[where]
+    order = scores.argsort(descending=True, stable=True)
+    order = order[(scores[order] >= frame.rules.threshold) & (scores[order] > 0)]
+    picks = [(int(pairs[i]) // classes, int(pairs[i]) % classes, float(scores[i])) for i in order]
+    picks = _unlike(frame, picks)[: frame.options.top_k]
+    found = frame.cut(picks, alone=False)
+    return [candidate for candidate in found if candidate.rle.area]
+
+
+def best(
+    frame: FrameLogits, prompt_masks: Sequence[BoolMask | None] = (), recent: Sequence[Sequence[Candidate]] = ()
+) -> list[Candidate]:
+    """For each condition the best query. Regions that are one object each never share one."""
+    rules, scores = frame.rules, frame.scores
+    if rules.quality:
+        scores = scores * frame.quality(range(len(scores)))[:, None]
+    sure = (scores >= rules.threshold) | (scores == scores.amax(0))
+    rank = torch.where(sure, scores, -1.0)
+    for c in range(scores.shape[1]):
+        prompt = prompt_masks[c] if c < len(prompt_masks) else None
+        geometry = _geometry(frame, sure[:, c], prompt, recent[c] if c < len(recent) else ())
+        if geometry is not None:
+            rank[sure[:, c], c] = (1 - rules.geometry) * scores[sure[:, c], c] + rules.geometry * geometry
+    if frame.task.one_region:
+        chosen = zip(*linear_sum_assignment(rank.numpy(), maximize=True), strict=True)
+    else:
+        chosen = zip(rank.argmax(0).tolist(), range(scores.shape[1]), strict=True)
+    reported = rank if rules.combined_score else scores
+    picks: list[Pick] = []
+    for query, c in sorted(chosen, key=lambda pair: pair[1]):
+        if rules.always or scores[query, c] >= rules.threshold:
+            members = {int(query)}
+            if frame.options.union_threshold is not None:
+                members |= set((scores[:, c] >= frame.options.union_threshold).nonzero().flatten().tolist())
+            picks += [(member, int(c), float(reported[member, c])) for member in sorted(members)]
+    groups = [list(group) for _, group in groupby(frame.cut(picks, alone=True), key=lambda found: found.condition)]
+    answers = [_merge(group, sum(found.score for found in group) / len(group)) for group in groups]
+    return [answer for answer in answers if rules.always or answer.rle.area]
+
+
+def _merge(members: list[Candidate], score: float) -> Candidate:
+    """One candidate for several: the union of their masks; the surest one's query speaks for it."""
+    surest = max(members, key=lambda member: member.score)
+    return replace(surest, score=score, rle=union([member.rle for member in members]))
+
+
+def _unlike(frame: FrameLogits, picks: list[Pick]) -> list[Pick]:
+    """Picks, surest first, without those whose mask repeats a surer one of their condition."""
+    if frame.rules.duplicates >= 1:
+        return picks
+    masks = frame.low([query for query, _, _ in picks])
+    alike = iou_matrix(masks, masks) > frame.rules.duplicates
+    alike &= np.equal.outer(*[[condition for _, condition, _ in picks]] * 2)
+    kept: list[int] = []
+    for i in range(len(picks)):
+        if not alike[i, kept].any():
+            kept.append(i)
+    return [picks[i] for i in kept]
+
+
+def _geometry(
+    frame: FrameLogits, queries: Tensor, prompt: BoolMask | None, recent: Sequence[Candidate]
+) -> Tensor | None:
+    """Mean overlap of queries' masks with the prompt's and the recent ones; None where nothing is known."""
+    full, small = frame.rules.full, (frame.logits.shape[1], frame.logits.shape[2])
+    seen = [(candidate.rle if full else candidate.low, candidate.score) for candidate in recent]
+    known = [(mask, weight) for mask, weight in seen if mask is not None]
+    if prompt is not None:
+        if prompt.shape != frame.size:
+            raise InputError(f"Got a prompt mask of shape {prompt.shape}", f"the answer's size {frame.size}")
+        known.append((RLE.encode(prompt if full else _shrunk(prompt, small)), 1.0))
+    weights = np.array([weight for _, weight in known])
+    total = weights.sum() + (frame.rules.blank_anchor and prompt is None)
+    if not frame.rules.geometry or total <= 0:
+        return None
+    chosen = queries.nonzero().flatten().tolist()
+    ours = frame.masks(chosen) if full else frame.low(chosen)
+    overlap = iou_matrix(ours, [mask for mask, _ in known])
+    return torch.from_numpy(overlap @ weights / total).float()
+
+
+def _shrunk(mask: BoolMask, size: Size) -> BoolMask:
+    """A mask at the decoder's size; even a point stays visible."""
+    return F.adaptive_max_pool2d(torch.from_numpy(mask)[None].float(), size)[0].numpy() > 0
+
+
+def _check(task: Task, class_logits: Tensor, mask_logits: Tensor, size: Size, conditions: Sequence[Condition]) -> None:
+    if task.answer == "none":
+        raise InputError(f"Got the task {task.name}, which has no masks", "a segmentation task", "See: x2sam tasks")
+    shapes = f"{list(class_logits.shape)} and {list(mask_logits.shape)}"
+    if class_logits.ndim != 2 or mask_logits.ndim != 3 or len(class_logits) != len(mask_logits):
+        raise InputError(f"Got class and mask logits of shapes {shapes}", "[Q, C+1] and [Q, h, w]")
+    if class_logits.shape[1] <= len(conditions):
+        raise InputError(
+            f"Got class logits of shape {list(class_logits.shape)} for {len(conditions)} conditions",
+            "a column for each condition and one for the background",
+        )
+    if min(size) < 1:
+        raise InputError(f"Got the size {size}", "at least one pixel")
+    if not torch.isfinite(class_logits.float().sum() + mask_logits.float().sum()):
+        raise InputError(
+            "Got scores or masks that are not numbers (NaN or infinite)",
+            "finite logits",
+            "Half precision can overflow: run in float32 or bfloat16, and check the weights",
+        )

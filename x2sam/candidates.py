@@ -1,0 +1,239 @@
+"""One frame's logits, ready to be asked for scores and masks; what may be asked for, and what comes out.
+
+Only what is answered is resized, a band of rows at a time, and leaves as run-length code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from x2sam.errors import InputError
+from x2sam.masks import RLE
+from x2sam.tasks import Task
+from x2sam.types import Condition
+
+Size = tuple[int, int]
+"""Height, width."""
+BAND = 2**23
+"""Numbers in the largest resized tensor: 32 MB."""
+Pick = tuple[int, int, float]
+"""Query, condition, score."""
+GROUP = 2**27
+"""Pixels of the boolean masks that are encoded together: 128 MB, or one mask."""
+
+
+@dataclass(frozen=True)
+class AnswerOptions:
+    """How sure, how many and how separate segments must be. Thresholds are probabilities."""
+
+    threshold: float | None = None
+    """Least score of a segment (of a pixel's class, in the semantic form); None: 0.5, as the task's default is."""
+    mask_threshold: float = 0.5
+    """Least probability of a pixel of a mask."""
+    overlap_threshold: float = 0.8
+    """Panoptic: the share of its own mask that a segment must keep against surer ones."""
+    top_k: int | None = None
+    """Most segments of the instance forms; None: as many as there are queries."""
+    overlap: Literal["allow", "forbid"] | None = None
+    """Whether masks may share pixels; where not, the surer one wins. None: panoptic forbids, the other forms allow."""
+    form: Literal["panoptic", "semantic", "instance"] = "panoptic"
+    """Generic tasks only."""
+    union_threshold: float | None = None
+    """Generalised referring: queries at least this sure join the best one of their phrase in one segment."""
+    protocol: Literal["public", "released"] = "public"
+
+    def __post_init__(self) -> None:
+        for name in ("threshold", "mask_threshold", "overlap_threshold", "union_threshold"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:  # NaN is not either
+                raise InputError(f"Got {name}={value}", "a probability between 0 and 1")
+        if self.top_k is not None and self.top_k < 1:
+            raise InputError(f"Got top_k={self.top_k}", "1 or more, or None for no limit")
+        choices = {
+            "overlap": (None, "allow", "forbid"),
+            "form": ("panoptic", "semantic", "instance"),
+            "protocol": ("public", "released"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(f"Got {name}={getattr(self, name)!r}", f"one of {', '.join(map(repr, allowed))}")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One segment of one frame that has no identity yet (`tracking.Tracker` gives it one)."""
+
+    query: int | None
+    """Row of the decoder's queries that speaks for it; None where all do (semantic)."""
+    condition: int
+    score: float
+    rle: RLE
+    """At the original size."""
+    low: RLE | None = field(default=None, repr=False)
+    """The query's mask at the decoder's own size, for comparison with other frames; None where no query speaks."""
+    alone: bool = False
+    """The only segment of its condition by nature: stuff, a semantic class, the answer to a phrase."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Where the released protocol differs from the public one; the defaults are the public one."""
+
+    threshold: float = 0.5
+    full: bool = False
+    """Mask quality, overlap with what is known and class evidence are measured at the original size."""
+    always: bool = False
+    """`best` answers however unsure it is, and with an empty mask if need be."""
+    duplicates: float = 0.8
+    """`instances`: of two masks of one condition that overlap more than this, the surer one stays."""
+    own_pixels: bool = True
+    """Panoptic: only queries whose mask holds a pixel compete for it; else all do and none stays void."""
+    fuse: bool = True
+    """Panoptic: the pieces of a stuff condition are one segment, not several with one id."""
+    quality: bool = False
+    """`best` weighs class scores with mask quality, as `instances` always does."""
+    geometry: float = 0.2
+    """`best`: the part of overlap with the object's known masks in choosing its query; the rest is the class score."""
+    blank_anchor: bool = False
+    """A missing prompt mask counts as one that overlaps nothing."""
+    combined_score: bool = False
+    """`best` reports class score and geometry together."""
+
+
+def rules_of(task: Task, options: AnswerOptions) -> Rules:
+    if options.protocol == "public":
+        rules = Rules()
+    else:
+        rules = Rules(full=True, always=True, duplicates=1.0, own_pixels=False, fuse=False, geometry=0.0)
+        if task.answer == "generic" and options.form == "semantic":
+            rules = replace(rules, threshold=0.0)
+        if task.one_region and task.media == "image":
+            rules = replace(rules, quality=True, geometry=1 - 1e-6)  # scores part only equal overlaps
+        if task.one_region and task.media == "video":
+            rules = replace(rules, geometry=0.2, blank_anchor=True, combined_score=True)
+    return rules if options.threshold is None else replace(rules, threshold=options.threshold)
+
+
+@dataclass(frozen=True)
+class FrameLogits:
+    """One frame's logits, ready to be asked for scores and masks."""
+
+    scores: Tensor  # [Q, C]
+    logits: Tensor  # [Q, h, w]
+    size: Size
+    task: Task
+    conditions: Sequence[Condition]
+    options: AnswerOptions
+    rules: Rules
+    input_size: Size | None
+    scaled_size: Size | None
+
+    @cached_property
+    def cutoff(self) -> float:
+        """A pixel belongs to a mask if its logit is above this."""
+        return torch.tensor(self.options.mask_threshold, dtype=torch.float64).logit().item()
+
+    def bands(self, maps: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Maps ``[N, h, w]`` at the original size, a band of rows at a time: ``(rows, [N, rows, W])``."""
+        if self.input_size:
+            maps = F.interpolate(maps[None], self.input_size, mode="bilinear", align_corners=False)[0]
+        if self.scaled_size:
+            maps = maps[:, : self.scaled_size[0], : self.scaled_size[1]]
+        return resized_bands(maps, self.size)
+
+    def groups(self, queries: Sequence[int]) -> Iterator[list[int]]:
+        """Queries in groups whose resized masks fit into memory."""
+        area = max(size[0] * size[1] for size in (self.size, self.input_size or (1, 1)))
+        step = max(1, GROUP // area)
+        for start in range(0, len(queries), step):
+            yield list(queries[start : start + step])
+
+    def masks(self, queries: Sequence[int]) -> list[RLE]:
+        """Masks of queries at the original size."""
+        found: list[RLE] = []
+        for group in self.groups(queries):
+            masks = np.zeros((len(group), *self.size), dtype=bool)
+            for rows, logits in self.bands(self.logits[group]):
+                masks[:, rows] = (logits > self.cutoff).cpu().numpy()
+            found += RLE.encode_many(masks)
+        return found
+
+    def low(self, queries: Sequence[int]) -> list[RLE]:
+        """Masks of queries at the decoder's size."""
+        return RLE.encode_many((self.logits[list(queries)] > self.cutoff).cpu().numpy()) if queries else []
+
+    def quality(self, queries: Sequence[int]) -> Tensor:
+        """Mean probability inside the masks of queries ``[N]``; 0 where a mask is empty."""
+        sums = []  # of probability and of pixels
+        for group in self.groups(queries):
+            maps = self.logits[group]
+            total = torch.zeros(2, len(group), dtype=torch.float64)
+            for _, logits in self.bands(maps) if self.rules.full else [(slice(None), maps)]:
+                inside = logits > self.cutoff
+                total += torch.stack([(logits.sigmoid() * inside).sum((1, 2)), inside.sum((1, 2))]).cpu()
+            sums.append(total)
+        probability, pixels = torch.cat(sums, 1) if sums else torch.zeros(2, 0)
+        return (probability / (pixels + 1e-6)).float()
+
+    def disjoint(self, picks: Sequence[Pick], share: float = 0.0, own_pixels: bool = True) -> list[RLE]:
+        """Masks that share no pixel: it goes to the pick with the highest score times probability there.
+
+        share: a mask that keeps no more than this part of itself is empty; what it won stays nobody's.
+        own_pixels: only picks whose mask holds the pixel compete for it; else all do.
+        """
+        weights = torch.tensor([float(self.scores[query, condition]) for query, condition, _ in picks])
+        weights = weights.to(self.logits.device)[:, None, None]
+        labels = np.full(self.size, -1, dtype=np.int16)
+        own, won = torch.zeros(2, len(picks), dtype=torch.long)
+        for rows, logits in self.bands(self.logits[[query for query, _, _ in picks]]) if picks else ():
+            claims = logits.sigmoid() * weights  # [N, rows, W]
+            mine = logits > self.cutoff if own_pixels else claims >= self.options.mask_threshold
+            claim, winner = (claims * mine if own_pixels else claims).max(0)
+            if own_pixels:
+                winner[claim <= 0] = -1
+            own += mine.sum((1, 2)).cpu()
+            won += torch.bincount(winner[winner >= 0], minlength=len(picks)).cpu()
+            labels[rows] = winner.cpu().numpy()
+        kept = (own > 0) & (won > 0) & ((won / own).double() > share)  # a float32 quotient, as the release has
+        return [RLE.encode(labels == i if kept[i] else np.zeros(self.size, dtype=bool)) for i in range(len(picks))]
+
+    def cut(self, picks: Sequence[Pick], alone: bool, masks: list[RLE] | None = None) -> list[Candidate]:
+        """A candidate of each pick, with the masks given or else as the options say: whole, or disjoint."""
+        queries = [query for query, _, _ in picks]
+        if masks is None:
+            masks = self.disjoint(picks) if self.options.overlap == "forbid" else self.masks(queries)
+        return [
+            Candidate(query, condition, score, mask, low, alone)
+            for (query, condition, score), mask, low in zip(picks, masks, self.low(queries), strict=True)
+        ]
+
+
+def resized_bands(maps: Tensor, size: Size) -> Iterator[tuple[slice, Tensor]]:
+    """Maps ``[N, h, w]`` resized bilinearly to ``size`` (half-pixel centres), a band of rows at a time.
+
+    The same numbers as one call of ``interpolate`` (up to rounding), in memory that does not grow with ``size``.
+    """
+    count, height, _ = maps.shape
+    rows, width = size
+    scale = float(np.float32(height) / np.float32(rows))  # torch keeps the scale in float32
+    position = ((torch.arange(rows, dtype=torch.float64) + 0.5) * scale - 0.5).clamp(min=0).float()
+    above = position.long().clamp(max=height - 1)
+    below = (above + 1).clamp(max=height - 1)
+    weight = position - above
+    blend = torch.zeros(rows, height)
+    blend.scatter_add_(1, above[:, None], 1 - weight[:, None]).scatter_add_(1, below[:, None], weight[:, None])
+    blend = blend.to(maps.device)
+    step = max(1, BAND // max(1, count * width))
+    for start in range(0, rows, step):
+        band = slice(start, min(start + step, rows))
+        first, last = int(above[band][0]), int(below[band][-1]) + 1
+        strip = F.interpolate(maps[None, :, first:last], (last - first, width), mode="bilinear", align_corners=False)
+        yield band, blend[band, first:last] @ strip[0]

@@ -1,0 +1,1 @@
+"""Data: annotation families, the generated world and how they are mixed."""

@@ -1,0 +1,118 @@
+"""Saving results in the formats that others read. `FORMATS` is the table; the command line and the docs print it.
+
+Every file is written under another name and renamed when it is whole. Importing this module is cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from x2sam.errors import InputError
+
+if TYPE_CHECKING:
+    from x2sam.media import Clip
+    from x2sam.result import Result
+
+
+@dataclass(frozen=True)
+class Format:
+    """One row of the table."""
+
+    description: str
+    media: tuple[str, ...]
+    """What it can hold: image, video."""
+    endings: Mapping[str, tuple[str, ...]]
+    """For each medium the file endings it takes, the usual one first; none: it is a folder."""
+    writer: str
+    """Name of the function of `formats.py`."""
+
+
+def save(result: Result, path: str | Path, format: str | None = None) -> Path:
+    """Write a result; returns the file or folder.
+
+    path: a file (its ending tells the format), a folder to put a file of the given ``format`` into, or, for formats
+        that are folders, that folder.
+    """
+    path = Path(path)
+    name = format or _inferred(path, result.clip.kind)
+    if name not in FORMATS:
+        raise InputError(f"Got the format {name!r}, which does not exist", f"one of: {', '.join(FORMATS)}")
+    row = FORMATS[name]
+    if result.clip.kind not in row.media:
+        raise InputError(f"Got the format {name!r} for {result.clip.kind} results", f"{' or '.join(row.media)} results")
+    endings = row.endings.get(result.clip.kind, ())
+    if endings and (path.is_dir() or not path.suffix):
+        path = path / default_name(result.clip, name)
+    if endings and path.suffix.lower() not in endings:
+        raise InputError(f"Got the file {path.name!r} for the format {name!r}", f"an ending of: {', '.join(endings)}")
+    if result.clip.path is not None and path.resolve() == result.clip.path.resolve():
+        raise InputError(f"Got {str(path)!r} to write to, which is the medium itself", "another file or folder")
+    write = getattr(importlib.import_module("x2sam.formats"), row.writer)
+    try:
+        with staged(path) as draft:
+            write(result, draft)
+    except OSError as error:
+        raise InputError(
+            f"Got {str(path)!r}, which cannot be written ({error.strerror or error})", "a place to write to"
+        ) from None
+    return path
+
+
+def default_name(clip: Clip, format: str) -> str:
+    """Name of the file (or folder) of one format for one medium, such as ``photo.coco.json``."""
+    return f"{clip.stem}.{format}{FORMATS[format].endings.get(clip.kind, ('',))[0]}"
+
+
+def _inferred(path: Path, kind: str) -> str:
+    for name, row in FORMATS.items():
+        if path.suffix.lower() in row.endings.get(kind, ()):
+            return name
+    raise InputError(f"Got {str(path)!r}, whose format is not clear", f"a format: {', '.join(FORMATS)}")
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """A draft beside ``path`` (a file or a folder) that takes its place if all goes well, and vanishes if not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".x2sam-", dir=path.parent) as folder:
+        draft = Path(folder) / path.name
+        yield draft
+        if not draft.is_dir():
+            os.replace(draft, path)
+            return
+        path.mkdir(exist_ok=True)
+        for file in sorted(f for f in draft.rglob("*") if f.is_file()):
+            target = path / file.relative_to(draft)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, target)
+
+
+_BOTH = ("image", "video")
+_JSON = {"image": (".json",), "video": (".json",)}
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+
+FORMATS: dict[str, Format] = {
+    "overlay": Format(
+        "the medium with its masks; of a video an mp4 with its sound",
+        _BOTH,
+        {"image": _PICTURES, "video": (".mp4",)},
+        "overlay",
+    ),
+    "sheet": Format("a sheet of frames with their masks", ("video",), {"video": _PICTURES}, "sheet"),
+    "result": Format("everything there is, as json with run-length masks", _BOTH, _JSON, "as_json"),
+    "coco": Format("COCO json with run-length masks; every frame is an image", _BOTH, _JSON, "coco"),
+    "ytvis": Format("YouTube-VIS json: one track per object", ("video",), {"video": (".json",)}, "youtube_vis"),
+    "labelstudio": Format("Label Studio tasks: brush masks, in videos moving boxes", _BOTH, _JSON, "label_studio"),
+    "yolo": Format("YOLO segmentation: a folder of text files with polygons", _BOTH, {}, "yolo"),
+    "davis": Format("DAVIS: a folder of palette PNGs whose indices are object ids", _BOTH, {}, "davis"),
+    "panoptic": Format("COCO panoptic: a folder of PNGs and a json", _BOTH, {}, "panoptic"),
+    "cutouts": Format("a folder of the objects cut out, as PNGs with a clear ground", _BOTH, {}, "cutouts"),
+}
+"""Every format by name; where an ending fits several, the first is meant."""

@@ -1,0 +1,289 @@
+"""The writers of every format of `export.FORMATS`: each takes a result and the path of a file or folder to make.
+
+Videos are read and written frame by frame; masks are unpacked one at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from x2sam import draw, export, labelstudio
+from x2sam.errors import InputError, MissingExtraError
+from x2sam.media import Clip
+from x2sam.outlines import one_ring
+from x2sam.types import Frame, FrameResult, Segment
+from x2sam.video import VideoWriter
+
+if TYPE_CHECKING:
+    import supervision
+
+    from x2sam.result import Result
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Numbers that json does not know (NaN) are refused."""
+    path.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def with_frames(result: Result) -> Iterator[tuple[Frame, FrameResult]]:
+    """Every result with its frame, read one at a time."""
+    wanted = {frame.index: frame for frame in result.frames}
+    for index, _, frame in result.clip:
+        if index in wanted:
+            yield frame, wanted.pop(index)
+        if not wanted:
+            return
+
+
+@contextmanager
+def overlay_video(path: Path, clip: Clip, **style: Any) -> Iterator[Callable[[Frame, FrameResult], None]]:
+    """An mp4 of a clip with its masks, for results as they come; the clip's sound is kept.
+
+    Gives a function that takes a frame and its result. ``style``: the options of `draw.overlay`.
+    """
+    with export.staged(path) as draft, VideoWriter(draft, clip.size, clip.fps, clip.sound) as writer:
+        fps = clip.fps or 25
+
+        def write(frame: Frame, found: FrameResult) -> None:
+            time = found.index / fps if found.time is None else found.time
+            writer.write(draw.overlay(frame, found.segments, ids=True, **style), time)
+
+        yield write
+
+
+def overlay(result: Result, path: Path) -> None:
+    if result.clip.kind == "image":
+        result.draw(result.frames[0].index).save(path, quality=95)
+        return
+    with overlay_video(path, result.clip) as write:
+        for frame, found in with_frames(result):
+            write(frame, found)
+
+
+def sheet(result: Result, path: Path) -> None:
+    result.sheet().save(path, quality=95)
+
+
+def cutouts(result: Result, path: Path) -> None:
+    path.mkdir()
+    for frame, found in with_frames(result):
+        for segment in found.segments:
+            x0, y0, x1, y1 = (int(v) for v in segment.box)
+            window = slice(y0, y1), slice(x0, x1)
+            if x0 < x1:
+                alpha = segment.rle.decode()[window].astype(np.uint8) * 255
+                label = re.sub(r"[^\w-]+", "_", segment.label)[:60]
+                cut = Image.fromarray(np.dstack([frame[window], alpha]))
+                cut.save(path / f"{Path(result.clip.frame_name(found.index)).stem}_{segment.object_id:03d}_{label}.png")
+
+
+def as_json(result: Result, path: Path) -> None:
+    write_json(result.to_dict(), path)
+
+
+def label_studio(result: Result, path: Path) -> None:
+    write_json([labelstudio.task(result)], path)
+
+
+# --- masks ------------------------------------------------------------------------------------------------------------
+
+
+def categories(result: Result) -> dict[str, int]:
+    """Every label and its number, from 1: those asked for, then those the answer brought."""
+    labels = dict.fromkeys([*result.prompt.labels, *(segment.label for segment in result.segments)])
+    return {label: number for number, label in enumerate(labels, start=1)}
+
+
+def _category_rows(result: Result) -> list[dict[str, Any]]:
+    things = {segment.label: segment.is_thing for segment in result.segments}
+    stuff = {label for label, c in zip(result.prompt.labels, result.prompt.conditions, strict=True) if not c.is_thing}
+    return [
+        {"id": number, "name": label, "isthing": int(things.get(label, label not in stuff))}
+        for label, number in categories(result).items()
+    ]
+
+
+def _xywh(segment: Segment) -> list[float]:
+    x0, y0, x1, y1 = segment.box
+    return [x0, y0, x1 - x0, y1 - y0]
+
+
+def _images(result: Result) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": number,
+            "file_name": result.clip.frame_name(f.index),
+            "height": f.height,
+            "width": f.width,
+            "frame": f.index,
+        }
+        for number, f in enumerate(result.frames, start=1)
+    ]
+
+
+def coco(result: Result, path: Path) -> None:
+    """COCO json with run-length masks, scores and, as ``track_id``, object ids; every frame is an image."""
+    numbers = categories(result)
+    rows = [(image, segment) for image, f in enumerate(result.frames, start=1) for segment in f.segments]
+    annotations = [
+        {
+            "id": number,
+            "image_id": image,
+            "category_id": numbers[segment.label],
+            "segmentation": segment.rle.to_coco(),
+            "area": segment.area,
+            "bbox": _xywh(segment),
+            "iscrowd": 0,
+            "score": segment.score,
+            "track_id": segment.object_id,
+        }
+        for number, (image, segment) in enumerate(rows, start=1)
+    ]
+    write_json({"images": _images(result), "annotations": annotations, "categories": _category_rows(result)}, path)
+
+
+def youtube_vis(result: Result, path: Path) -> None:
+    """YouTube-VIS json: one annotation per object, with its mask on every frame."""
+    numbers = categories(result)
+    video = {
+        "id": 1,
+        "height": result.clip.size[0],
+        "width": result.clip.size[1],
+        "length": len(result.frames),
+        "file_names": [f"{result.clip.stem}/{result.clip.frame_name(frame.index)}" for frame in result.frames],
+    }
+    annotations: list[dict[str, Any]] = []
+    for object_id, segments in result.objects.items():
+        seen = {segment.frame: segment for segment in segments}
+        track = [seen.get(frame.index) for frame in result.frames]
+        annotations.append(
+            {
+                "id": len(annotations) + 1,
+                "track_id": object_id,
+                "video_id": 1,
+                "category_id": numbers[segments[0].label],
+                "segmentations": [s and s.rle.to_coco() for s in track],
+                "bboxes": [s and _xywh(s) for s in track],
+                "areas": [s and s.area for s in track],
+                "iscrowd": 0,
+                "height": video["height"],
+                "width": video["width"],
+                "score": sum(s.score for s in segments) / len(segments),
+            }
+        )
+    write_json({"videos": [video], "annotations": annotations, "categories": _category_rows(result)}, path)
+
+
+def yolo(result: Result, path: Path) -> None:
+    """One text file per frame and the names of the classes.
+
+    A row is a segment: class, then one polygon in shares of the frame. Pieces and holes are joined to it by bridges. As
+    YOLO's own tools have it, a polygon runs through its outermost pixels; its corners lie a quarter pixel past their
+    column and row, so that readers find the same pixels whether they round or cut off.
+    """
+    path.mkdir()
+    numbers = categories(result)
+    for frame in result.frames:
+        rows = []
+        for segment in frame.segments:
+            corners = (one_ring(segment.rle.decode(), inset=0.5) - 0.25) / (frame.width, frame.height)
+            if len(corners):
+                points = " ".join(f"{v:.6g}" for v in corners.ravel())
+                rows.append(f"{numbers[segment.label] - 1} {points}\n")
+        name = Path(result.clip.frame_name(frame.index)).with_suffix(".txt").name
+        (path / name).write_text("".join(rows), encoding="utf-8")
+    names = "".join(f"  {number - 1}: {json.dumps(label, ensure_ascii=False)}\n" for label, number in numbers.items())
+    (path / "data.yaml").write_text(f"names:\n{names}", encoding="utf-8")
+
+
+def _id_map(frame: FrameResult, first: int) -> NDArray[np.int32]:
+    """Object ids ``[H, W]``, from 1 for ``first``; 0 is background, and the best score wins where masks overlap."""
+    ids = np.zeros((frame.height, frame.width), dtype=np.int32)
+    for segment in sorted(frame.segments, key=lambda s: s.score):
+        ids[segment.rle.decode()] = segment.object_id - first + 1
+    return ids
+
+
+def _first_id(result: Result) -> int:
+    """Ids are written as they are if they start above 0; otherwise all move up, as 0 means background."""
+    return min([1, *result.objects])
+
+
+def davis(result: Result, path: Path) -> None:
+    """One palette PNG per frame whose indices are object ids."""
+    path.mkdir()
+    first = _first_id(result)
+    if max(result.objects, default=0) - first + 1 > 255:
+        raise InputError("Got object ids above 255 for a palette", "at most 255", "Use the format 'panoptic'")
+    for frame in result.frames:
+        picture = Image.fromarray(_id_map(frame, first).astype(np.uint8), mode="P")
+        picture.putpalette(_PALETTE)
+        picture.save(path / Path(result.clip.frame_name(frame.index)).with_suffix(".png").name)
+
+
+def _davis_palette() -> bytes:
+    """As in DAVIS and Pascal VOC: an index gives its bits, three at a time, to red, green and blue, top bit first."""
+    index = np.arange(256)
+    channels = [sum(((index >> (3 * k + c)) & 1) << (7 - k) for k in range(3)) for c in range(3)]
+    return np.stack(channels, axis=1).astype(np.uint8).tobytes()
+
+
+_PALETTE = _davis_palette()
+
+
+def panoptic(result: Result, path: Path) -> None:
+    """COCO panoptic: one PNG per frame whose colours are segment ids (R + 256 G + 65536 B), and ``panoptic.json``."""
+    path.mkdir()
+    numbers, first = categories(result), _first_id(result)
+    images, annotations = _images(result), []
+    for image, frame in zip(images, result.frames, strict=True):
+        ids = _id_map(frame, first)
+        name = Path(image["file_name"]).with_suffix(".png").name
+        Image.fromarray(np.dstack([ids, ids >> 8, ids >> 16]).astype(np.uint8)).save(path / name)
+        shown = np.bincount(ids.ravel(), minlength=max([0, *result.objects]) - first + 2).tolist()
+        rows = [
+            {
+                "id": segment.object_id - first + 1,
+                "category_id": numbers[segment.label],
+                "area": shown[segment.object_id - first + 1],
+                "bbox": _xywh(segment),
+                "iscrowd": 0,
+                "score": segment.score,
+            }
+            for segment in frame.segments
+            if shown[segment.object_id - first + 1]
+        ]
+        annotations.append({"image_id": image["id"], "file_name": name, "segments_info": rows})
+    content = {"images": images, "annotations": annotations, "categories": _category_rows(result)}
+    write_json(content, path / "panoptic.json")
+
+
+def detections(frame: FrameResult, numbers: dict[str, int]) -> supervision.Detections:
+    """The segments of one frame as supervision's ``Detections``, with dense masks ``[N, H, W]``."""
+    try:
+        import supervision
+    except ImportError:
+        raise MissingExtraError("supervision", "export") from None
+    segments = frame.segments
+    if not segments:
+        return supervision.Detections.empty()
+    return supervision.Detections(
+        xyxy=np.array([s.box for s in segments], dtype=float),
+        mask=np.stack([s.rle.decode() for s in segments]),
+        confidence=np.array([s.score for s in segments], dtype=float),
+        class_id=np.array([numbers[s.label] - 1 for s in segments]),
+        tracker_id=np.array([s.object_id for s in segments]),
+        data={"class_name": np.array([s.label for s in segments])},
+    )

@@ -1,0 +1,106 @@
+"""Label Studio tasks with predictions, as its import page takes them: brush masks in pictures, moving boxes in videos.
+
+Label Studio has no masks in videos. The labelling interface must name its parts as here:
+
+    <View><Image name="image" value="$image"/><BrushLabels name="label" toName="image"> ... </BrushLabels></View>
+    <View><Video name="video" value="$video"/><VideoRectangle name="box" toName="video"/>
+      <Labels name="label" toName="video"> ... </Labels></View>
+
+``data`` holds the file's name alone: put before it the address from which Label Studio serves the file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from x2sam.masks import BoolMask
+from x2sam.types import FrameResult, Segment
+
+if TYPE_CHECKING:
+    from x2sam.result import Result
+
+RUN_BITS = 16
+"""Runs are counted with this many bits."""
+
+
+def task(result: Result) -> dict[str, Any]:
+    """One task, ready for json, whose prediction holds every segment."""
+    if result.clip.kind == "image":
+        regions = [_brush(segment, i) for i, segment in enumerate(result.segments)]
+    else:
+        regions = [_moving_box(result, segments) for segments in result.objects.values()]
+    scores = [segment.score for segment in result.segments]
+    prediction = {"model_version": "x2sam", "score": sum(scores) / max(1, len(scores)), "result": regions}
+    return {"data": {result.clip.kind: result.clip.name}, "predictions": [prediction]}
+
+
+def _brush(segment: Segment, number: int) -> dict[str, Any]:
+    return {
+        "id": f"segment{number}",
+        "type": "brushlabels",
+        "from_name": "label",
+        "to_name": "image",
+        "original_width": segment.rle.width,
+        "original_height": segment.rle.height,
+        "image_rotation": 0,
+        "score": segment.score,
+        "value": {"format": "rle", "rle": brush_code(segment.rle.decode()), "brushlabels": [segment.label]},
+    }
+
+
+def _moving_box(result: Result, segments: tuple[Segment, ...]) -> dict[str, Any]:
+    """The box of one object through time; where the object is gone, the box is switched off."""
+    by_frame = {segment.frame: segment for segment in segments}
+    sequence = []
+    for here, after in zip(result.frames, [*result.frames[1:], None], strict=True):
+        if here.index in by_frame:
+            stays = after is not None and after.index in by_frame
+            sequence.append(_box_at(here, by_frame[here.index], stays, result.clip.fps or 25))
+    last = result.frames[-1]
+    return {
+        "id": f"object{segments[0].object_id}",
+        "type": "videorectangle",
+        "from_name": "box",
+        "to_name": "video",
+        "score": sum(segment.score for segment in segments) / len(segments),
+        "value": {
+            "labels": [segments[0].label],
+            "framesCount": result.clip.length or last.index + 1,
+            "duration": (result.clip.length or last.index + 1) / (result.clip.fps or 25),
+            "sequence": sequence,
+        },
+    }
+
+
+def _box_at(frame: FrameResult, segment: Segment, stays: bool, fps: float) -> dict[str, Any]:
+    """A key frame; places are percentages, and frames count from 1."""
+    x0, y0, x1, y1 = segment.box
+    return {
+        "frame": frame.index + 1,
+        "time": frame.index / fps if frame.time is None else frame.time,
+        "enabled": stays,
+        "rotation": 0,
+        "x": 100 * x0 / frame.width,
+        "y": 100 * y0 / frame.height,
+        "width": 100 * (x1 - x0) / frame.width,
+        "height": 100 * (y1 - y0) / frame.height,
+    }
+
+
+def brush_code(mask: BoolMask) -> list[int]:
+    """A mask ``[H, W]`` in the brush's run-length code, as bytes.
+
+    The code packs a picture of 4 bytes a pixel, row by row, into bits: the number of bytes (32 bits); their width less
+    one (5); the widths, less one, of four counters (4 each); then runs: a one, the counter's number (2), the run's
+    length less one, and the byte that repeats.
+    """
+    flat = np.repeat(mask.ravel(), 4)
+    starts = np.flatnonzero(np.diff(flat, prepend=~flat[:1]))
+    ends = np.append(starts[1:], flat.size)
+    bits = [f"{flat.size:032b}{7:05b}", f"{RUN_BITS - 1:04b}" * 4]
+    for start, end, value in zip(starts.tolist(), ends.tolist(), flat[starts].tolist(), strict=True):
+        lengths = (min(left, 1 << RUN_BITS) for left in range(end - start, 0, -(1 << RUN_BITS)))
+        bits += [f"100{length - 1:0{RUN_BITS}b}{255 * value:08b}" for length in lengths]
+    return np.packbits(np.frombuffer("".join(bits).encode(), dtype=np.uint8) - ord("0")).tolist()

@@ -1,0 +1,344 @@
+"""Media of every kind as one type: a `Clip` gives frames one at a time, and an image is a clip of one frame."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import urllib.parse
+import urllib.request
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from PIL import Image
+
+from x2sam.errors import InputError, MediaError
+from x2sam.pictures import Animation, flatten, open_picture, to_frame
+from x2sam.types import Frame
+from x2sam.video import VideoFile, open_camera, open_live
+
+MAX_DOWNLOAD = 2 * 1024**3
+"""Bytes that are fetched from a URL at most."""
+ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".tga", ".jp2"}
+"""Files of a folder that count as frames."""
+
+Kind = Literal["image", "video"]
+TimedFrame = tuple[int, float | None, Frame]
+"""Index, seconds since the first frame (None where unknown), picture."""
+Source = Any
+"""A path, URL, bytes, open file, array, PIL image, camera number, list or iterator of pictures, or a `Clip`."""
+
+
+class _Frames(Protocol):
+    """Where the frames of a clip come from: one class per kind of source, `VideoFile` among them."""
+
+    size: tuple[int, int]
+    fps: float | None
+    warnings: list[str]
+
+    @property
+    def length(self) -> int | None: ...
+    @property
+    def times(self) -> Sequence[float] | None: ...
+    def __iter__(self) -> Iterator[TimedFrame]: ...
+    def pick(self, indices: Sequence[int]) -> Iterator[Frame]: ...
+
+
+class Clip:
+    """One opened medium. Iterating gives ``(index, seconds or None, frame)``; frames are ``[H, W, 3]`` uint8, RGB.
+
+    Files, folders, lists and arrays can be iterated again and again. What comes from an iterator, a camera or a network
+    stream comes once: `sample` then looks at the *first* frames and the next iteration still begins with them.
+    """
+
+    def __init__(self, frames: _Frames, kind: Kind, name: str) -> None:
+        self._frames = frames
+        self.kind: Kind = kind
+        self.name = name
+        """The file's name, or what stands for it."""
+        self.path: Path | None = None
+        """The file or folder, if there is one."""
+        self.size = frames.size
+        """Height and width."""
+        self.fps = frames.fps if kind == "video" else None
+        self.warnings = frames.warnings
+        """What went wrong without stopping, such as damaged parts that were skipped; grows while iterating."""
+        self._download: tempfile.TemporaryDirectory[str] | None = None  # deleted with the clip
+
+    @property
+    def stem(self) -> str:
+        """The name without its ending, fit for file names."""
+        return re.sub(r"[^\w.-]+", "_", Path(self.name).stem if Path(self.name).suffix else self.name)
+
+    def frame_name(self, index: int) -> str:
+        """File name of a frame: its own where it has one, else its number."""
+        own = self._frames.name_of(index) if isinstance(self._frames, _Sequence) else None
+        return own or (f"{index:05d}.jpg" if self.kind == "video" else f"{self.stem}{Path(self.name).suffix or '.png'}")
+
+    @property
+    def length(self) -> int | None:
+        """Number of frames, from the file's packet headers; None for streams."""
+        return 1 if self.kind == "image" else self._frames.length
+
+    @property
+    def times(self) -> Sequence[float] | None:
+        """Seconds of every frame since the first; None where unknown."""
+        return None if self.kind == "image" else self._frames.times
+
+    @property
+    def sound(self) -> VideoFile | None:
+        """The file that sounds, if this is a video with sound."""
+        frames = self._frames
+        return frames if isinstance(frames, VideoFile) and frames.has_sound and self.kind == "video" else None
+
+    def __iter__(self) -> Iterator[TimedFrame]:
+        if self.kind == "video":
+            return iter(self._frames)
+        return ((index, None, frame) for index, _, frame in islice(self._frames, 1))
+
+    def frame_at(self, index: int) -> Frame:
+        """One frame; of a stream, one that `sample` has read and no iteration has passed."""
+        if self.length is not None and not 0 <= index < self.length:
+            raise InputError(f"Got frame {index} of {self.name}", f"0 to {self.length - 1}")
+        return next(iter(self._frames.pick([index])))
+
+    def sample(self, n: int) -> list[TimedFrame]:
+        """At most ``n`` frames spread evenly over the time of the clip, the first and the last among them.
+
+        Nothing else is kept, and long files are not decoded in between. Of a stream: its first ``n`` frames.
+        """
+        if n < 1:
+            raise InputError(f"Got {n} frames to sample", "at least 1")
+        if isinstance(self._frames, _Stream):
+            return self._frames.peek(self.length or n)
+        times = self.times
+        indices = _spread(n, self.length or 1, times)
+        frames = zip(indices, self._frames.pick(indices), strict=True)
+        return [(index, times[index] if times else None, frame) for index, frame in frames]
+
+
+def open_media(source: Source, *, kind: Kind | None = None, fps: float | None = None) -> Clip:
+    """Open one medium.
+
+    source: the path of a picture, a video or a folder of frames; a URL (http, https, rtsp, ...); bytes; an open binary
+        file; an array ``[H, W]``, ``[H, W, C]`` or ``[T, H, W, C]`` with C = 1, 3 or 4, of uint8, uint16, bool or
+        floats from 0 to 1; a PIL image; the number of a camera; a list or an iterator of pictures.
+    kind: what to take it for; by default what it is. An animation or a video taken for an image is its first frame.
+    fps: frames a second, for sources that do not say (folders, arrays, lists, iterators).
+    Raises MediaError for what cannot be read.
+    """
+    if kind not in (None, "image", "video"):
+        raise InputError(f"Got the kind {kind!r}", "'image' or 'video'")
+    if isinstance(source, Clip):
+        return source
+    if isinstance(source, str) and source.isdigit() and not Path(source).exists():
+        source = int(source)
+    if isinstance(source, str) and "://" in source:
+        return _open_url(source, kind)
+    if isinstance(source, (str, Path)):
+        path = Path(source).expanduser()
+        clip = _open_folder(path, kind, fps) if path.is_dir() else _open_file(path, path.name, kind)
+        clip.path = path
+        return clip
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _open_file(bytes(source), "media", kind)
+    if hasattr(source, "read"):
+        return _spool(source, Path(str(getattr(source, "name", "file"))).name, kind)
+    if isinstance(source, (int, np.integer)):
+        return Clip(_Stream(open_camera(int(source)), f"camera {source}"), kind or "video", f"camera {source}")
+    return _open_objects(source, kind, fps)
+
+
+# --- kinds of sources -------------------------------------------------------------------------------------------------
+
+
+class _Sequence:
+    """Frames that can be had in any order: items, and a function that reads one."""
+
+    def __init__(self, items: Sequence[Any], name: str, read: Callable[[Any], Frame], times: Any, fps: float | None):
+        if len(items) == 0:
+            raise MediaError(f"Got {name} without any frame", "at least one frame")
+        self._items, self._name, self._read = items, name, read
+        self.length, self.times, self.fps = len(items), times, fps
+        self.warnings: list[str] = []
+        self.size: tuple[int, int] = read(items[0]).shape[:2]
+
+    def __iter__(self) -> Iterator[TimedFrame]:
+        for index, item in enumerate(self._items):
+            frame = self._whole(index, item)
+            if frame is not None:
+                yield index, self.times[index] if self.times else None, frame
+
+    def name_of(self, index: int) -> str | None:
+        item = self._items[index]
+        return item.name if isinstance(item, Path) else None
+
+    def pick(self, indices: Sequence[int]) -> Iterator[Frame]:
+        """The frames at these indices; where one cannot be read, the next that can (or the last before)."""
+        for index in indices:
+            near = [*range(index, self.length), *range(index - 1, -1, -1)]
+            yield next(frame for i in near if (frame := self._whole(i, self._items[i])) is not None)
+
+    def _whole(self, index: int, item: Any) -> Frame | None:
+        """One frame; None for a bad file of a folder, which is no reason to lose the others."""
+        try:
+            frame = self._read(item)
+        except MediaError as error:
+            if not isinstance(item, Path):
+                raise
+            if str(error) not in self.warnings:
+                self.warnings.append(str(error))
+            return None
+        return _of_size(frame, self.size, index, self._name)
+
+
+class _Stream:
+    """Frames that come once, from an iterator. Those looked at beforehand wait for the iteration."""
+
+    length: int | None = None
+    times: Sequence[float] | None = None
+
+    def __init__(self, frames: Iterator[TimedFrame], name: str, fps: float | None = None) -> None:
+        self._source, self._name, self.fps = frames, name, fps
+        self.warnings: list[str] = []
+        self._waiting: deque[TimedFrame] = deque(islice(frames, 1))
+        if not self._waiting:
+            raise MediaError(f"Got {name} without any frame", "at least one frame")
+        self.size: tuple[int, int] = self._waiting[0][2].shape[:2]
+        self._ended = False
+
+    def peek(self, n: int) -> list[TimedFrame]:
+        """The next ``n`` frames, which stay in place."""
+        self._waiting.extend(islice(self._source, max(0, n - len(self._waiting))))
+        return list(islice(self._waiting, n))
+
+    def __iter__(self) -> Iterator[TimedFrame]:
+        if self._ended:
+            raise MediaError(f"Got {self._name} a second time", "one pass over a stream", "Keep it in a list or a file")
+        while self.peek(1):
+            index, time, frame = self._waiting.popleft()
+            yield index, time, _of_size(frame, self.size, index, self._name)
+        self._ended = True
+
+    def pick(self, indices: Sequence[int]) -> Iterator[Frame]:
+        waiting = {index: frame for index, _, frame in self._waiting}
+        for index in indices:
+            if index not in waiting:
+                raise MediaError(
+                    f"Got frame {index} of {self._name}, which cannot be fetched from a stream",
+                    "one of the frames sampled before iterating",
+                    "Keep the frames in a list or a file",
+                )
+            yield waiting[index]
+
+
+def _open_file(source: Path | bytes, name: str, kind: Kind | None) -> Clip:
+    if isinstance(source, Path) and not source.is_file():
+        raise MediaError(f"Got {str(source)!r}, which does not exist", "a picture, a video or a folder of frames")
+    if not (source if isinstance(source, bytes) else source.stat().st_size):
+        raise MediaError(f"Got {name}, which is empty (0 bytes)", "a picture or a video", "Copy or download it again")
+    image = open_picture(source, name)
+    if image is None:
+        return Clip(VideoFile(source, name), kind or "video", name)
+    if kind != "image" and image.format != "MPO" and getattr(image, "is_animated", False):
+        animation = Animation(image, name)
+        frames = _Sequence(range(animation.length), name, animation.read, animation.times, animation.fps)
+        frames.warnings += animation.warnings
+        return Clip(frames, "video", name)
+    with image:
+        frame = flatten(image, name)
+    return Clip(_Sequence([frame], name, lambda item: item, None, None), kind or "image", name)
+
+
+def _open_folder(path: Path, kind: Kind | None, fps: float | None) -> Clip:
+    """A folder of frames, in natural order: frame2 comes before frame10."""
+    if kind == "image":
+        raise MediaError(f"Got the folder {path}", "one image", "Give its files one by one")
+    files = [f for f in path.iterdir() if f.suffix.lower() in ENDINGS and not f.name.startswith(".")]
+    files.sort(key=lambda f: [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", f.name)])
+    return Clip(_Sequence(files, f"the folder {path.name}", to_frame, _steps(len(files), fps), fps), "video", path.name)
+
+
+def _open_objects(source: Any, kind: Kind | None, fps: float | None) -> Clip:
+    """What is in memory already: a PIL image, an array, a list or an iterator of pictures."""
+    if hasattr(source, "__array__") and not isinstance(source, Image.Image):
+        source = np.asarray(source)
+        if source.ndim == 4 or (source.ndim == 3 and kind == "video" and source.shape[2] not in (1, 3, 4)):
+            source = list(source)  # views, not copies
+    if isinstance(source, (Image.Image, np.ndarray)):
+        source, kind = [source], kind or "image"
+    name = kind or "video"
+    if isinstance(source, (list, tuple)):
+        frames: _Frames = _Sequence(source, f"the {name}", to_frame, _steps(len(source), fps), fps)
+    elif isinstance(source, Iterable):
+        timed = ((i, i / fps if fps else None, to_frame(p, f"frame {i}").copy()) for i, p in enumerate(source))
+        frames = _Stream(timed, "the iterator", fps)
+    else:
+        raise MediaError(
+            f"Got {type(source).__name__} for a medium",
+            "a path, URL, bytes, open file, array, PIL image, camera number, or a list or iterator of pictures",
+        )
+    return Clip(frames, name, name)
+
+
+def _open_url(url: str, kind: Kind | None) -> Clip:
+    parts = urllib.parse.urlsplit(url)
+    name = Path(urllib.parse.unquote(parts.path)).name or parts.netloc
+    if parts.scheme in ("rtsp", "rtsps", "rtmp", "srt", "rtp", "udp"):
+        return Clip(_Stream(open_live(url, name), name), kind or "video", name)
+    if parts.scheme not in ("http", "https"):
+        raise MediaError(f"Got the URL {url!r}", "http, https, rtsp, rtmp, srt, rtp or udp")
+    request = urllib.request.Request(url, headers={"User-Agent": "x2sam"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return _spool(answer, name, kind, MAX_DOWNLOAD)
+    except (OSError, ValueError) as error:
+        if isinstance(error, MediaError):
+            raise
+        raise MediaError(f"Got {url}, which cannot be downloaded ({error})", "a URL that answers") from None
+
+
+def _spool(stream: Any, name: str, kind: Kind | None, limit: int | None = None) -> Clip:
+    """Bring an open file to the disk, so that it can be read again and again; it is deleted with the clip."""
+    folder = tempfile.TemporaryDirectory(prefix="x2sam-")
+    path, size = Path(folder.name) / "media", 0
+    if getattr(stream, "seekable", bool)():
+        stream.seek(0)
+    with path.open("wb") as file:
+        while chunk := stream.read(1 << 20):
+            if not isinstance(chunk, bytes):
+                raise MediaError(f"Got {name}, opened as text", "a binary file", "Open it with mode 'rb'")
+            size += file.write(chunk)
+            if limit is not None and size > limit:
+                raise MediaError(f"Got {name} of more than {limit / 1024**2:.0f} MB", "a smaller file")
+    clip = _open_file(path, name, kind)
+    clip._download = folder
+    return clip
+
+
+def _of_size(frame: Frame, size: tuple[int, int], index: int, name: str) -> Frame:
+    if frame.shape[:2] != size:
+        raise MediaError(
+            f"Got {name}, whose frame {index} has {frame.shape[1]}x{frame.shape[0]} pixels",
+            f"{size[1]}x{size[0]} as in its first frame",
+            "Scale the frames to one size",
+        )
+    return frame
+
+
+def _steps(length: int, fps: float | None) -> list[float] | None:
+    return [i / fps for i in range(length)] if fps else None
+
+
+def _spread(n: int, length: int, times: Sequence[float] | None) -> list[int]:
+    """Indices of at most ``n`` frames, evenly spread over time."""
+    if n >= length:
+        return list(range(length))
+    clock = np.asarray(times if times else range(length), dtype=float)
+    wanted = np.linspace(clock[0], clock[-1], n)
+    after = np.searchsorted(clock, wanted).clip(1, length - 1)
+    nearest = after - (wanted - clock[after - 1] <= clock[after] - wanted)
+    return np.unique(nearest).tolist()

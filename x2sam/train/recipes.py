@@ -1,0 +1,245 @@
+"""Recipes: functions that return a typed `TrainConfig`, and ``key=value`` overrides on top of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from x2sam.errors import InputError
+from x2sam.tasks import TASKS, get_task
+from x2sam.train.stages import Stage
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a run. Saved as ``config.json`` beside its checkpoints."""
+
+    out: str
+    """Folder of the run: checkpoints, log, validation, the trained model. A run in it is continued."""
+    preset: str = "nano"
+    """Sizes of a new model; not used when ``init`` brings its own."""
+    init: str = ""
+    """Folder of weights to start from (`save_pretrained`); whatever has the same name and shape is taken."""
+    backbone: str = ""
+    """``imagenet`` fills a nano mask encoder with ImageNet weights when there is no ``init``."""
+    stage: Stage = "joint"
+    """Which parameters train: `x2sam.train.stages`."""
+    trains: str = ""
+    """Comma-separated beginnings of parameter names that train beyond the stage's."""
+    frozen: str = ""
+    """Comma-separated beginnings of parameter names that do not, whatever the stage says."""
+    lora_rank: int = 0
+    """Rank of the language model's adapters; 0 trains without."""
+    lora_alpha: float = 0
+    """0 means twice the rank."""
+
+    # --- data --------------------------------------------------------------------------------------------------
+    source: str = "world"
+    tasks: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TASKS, 1))
+    """How often each task's turn comes, relative to the others."""
+    image_batch: int = 4
+    video_batch: int = 1
+    """Samples of one forward pass of one process."""
+    image_accumulation: int = 1
+    video_accumulation: int = 4
+    """Forward passes of one process for one update."""
+    clip_length: int = 8
+    """Frames of a clip that the mask branch sees; longer ones are cut."""
+    workers: int = 1
+    """Processes that prepare batches; 0 prepares them in the training process."""
+
+    # --- optimisation ------------------------------------------------------------------------------------------
+    updates: int = 1000
+    max_minutes: float = 0
+    """Training time after which the run ends, its schedule stretched to fit; 0 counts ``updates`` only."""
+    lr: float = 1e-4
+    slow_prefix: str = "mask_encoder."
+    """Parameters whose names begin so (they were pretrained) learn at ``slow_scale`` times the rate."""
+    slow_scale: float = 0.1
+    weight_decay: float = 0.05
+    decay_vectors: bool = True
+    """Decay norms, biases and other vectors too, as the paper does."""
+    beta2: float = 0.999
+    warmup: float = 0.03
+    """Part of the run."""
+    clip_norm: float = 1.0
+    precision: str = "auto"
+    """``auto`` (bf16 where the device computes in it, else float32), ``no``, ``bf16`` or ``fp16``."""
+    gradient_checkpointing: bool = False
+    seed: int = 1024
+    threads: int = 0
+    """Of PyTorch in each process; 0 leaves its choice."""
+
+    # --- watching ----------------------------------------------------------------------------------------------
+    log_every: int = 10
+    save_every: int = 200
+    keep: int = 2
+    """Resumable checkpoints that are kept."""
+    validate_every: int = 500
+    """0 validates at the end only."""
+    validation_samples: int = 8
+    """Per task."""
+    tensorboard: bool = False
+
+    def batch(self, media: str) -> int:
+        """Samples of one forward pass."""
+        return self.image_batch if media == "image" else self.video_batch
+
+    def accumulation(self, media: str) -> int:
+        """Forward passes of one process for one update."""
+        return self.image_accumulation if media == "image" else self.video_accumulation
+
+    def save(self, path: Path) -> None:
+        """Write as json."""
+        path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+
+
+# The held-out vocabulary of the open-vocabulary tasks is for evaluation, so they do not train.
+_ALL_TASKS = {
+    "img_genseg": 3,
+    "img_refseg": 3,
+    "img_reaseg": 2,
+    "img_gcgseg": 2,
+    "img_intseg": 1,
+    "img_vgdseg": 2,
+    "img_chat": 1,
+    "vid_genseg": 2,
+    "vid_refseg": 2,
+    "vid_reaseg": 1,
+    "vid_gcgseg": 1,
+    "vid_objseg": 2,
+    "vid_vgdseg": 1,
+    "vid_chat": 1,
+}
+
+
+# The finest blocks cost most of the backward pass and find edges and colours well enough already.
+_FINE = ",".join(f"mask_encoder.backbone.{part}." for part in ("stem", "blocks.0", "blocks.1", "blocks.2"))
+
+
+def agnostic_nano() -> TrainConfig:
+    """Phase 1 of nano: find every object, without names."""
+    return TrainConfig(
+        out="runs/agnostic_nano",
+        backbone="imagenet",
+        stage="agnostic",
+        trains="mask_encoder.neck.",
+        tasks={"img_genseg": 1},
+        image_batch=8,
+        lr=4e-4,
+        decay_vectors=False,
+        updates=100_000,
+        max_minutes=15,
+        threads=1,
+    )
+
+
+def joint_nano() -> TrainConfig:
+    """Phase 2 of nano: every task together."""
+    return TrainConfig(
+        out="runs/joint_nano",
+        init="runs/agnostic_nano/model",
+        stage="all",
+        frozen=_FINE,
+        tasks=_ALL_TASKS,
+        image_batch=8,
+        video_batch=3,
+        video_accumulation=1,
+        clip_length=4,
+        lr=5e-4,
+        slow_prefix="mask_encoder.backbone.",
+        slow_scale=0.25,
+        decay_vectors=False,
+        beta2=0.98,
+        updates=100_000,
+        max_minutes=60,
+        threads=1,
+    )
+
+
+def joint_4b() -> TrainConfig:
+    """The paper's joint training (section 4), on whatever data ``source`` names."""
+    return TrainConfig(
+        out="runs/joint_4b",
+        init="weights/4b",
+        stage="joint",
+        lora_rank=128,
+        tasks=_ALL_TASKS,
+        image_batch=4,
+        video_batch=1,
+        video_accumulation=4,
+        clip_length=8,
+        updates=20_000,
+        gradient_checkpointing=True,
+        save_every=2000,
+        validate_every=2000,
+        workers=4,
+    )
+
+
+def finetune() -> TrainConfig:
+    """Adapt a trained model: adapters on the language model, everything around it in full."""
+    return TrainConfig(
+        out="runs/finetune",
+        init="runs/joint_nano/model",
+        stage="joint",
+        lora_rank=16,
+        tasks=_ALL_TASKS,
+        video_batch=2,
+        video_accumulation=2,
+        clip_length=4,
+        updates=1000,
+    )
+
+
+RECIPES: dict[str, Callable[[], TrainConfig]] = {
+    recipe.__name__: recipe for recipe in (agnostic_nano, joint_nano, joint_4b, finetune)
+}
+
+
+def resolve(name: str, overrides: Sequence[str] = ()) -> TrainConfig:
+    """The recipe ``name`` with ``key=value`` overrides.
+
+    Values are json, or plain text; ``tasks`` also takes ``img_refseg:2,img_genseg``.
+
+    Raises:
+        InputError: no such recipe or key, or a value of another type.
+    """
+    if name not in RECIPES:
+        raise InputError(f"Got the recipe {name!r}", f"one of: {', '.join(RECIPES)}")
+    config, types = RECIPES[name](), get_type_hints(TrainConfig)
+    changes: dict[str, Any] = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or key not in types:
+            near = difflib.get_close_matches(key, types, n=1)
+            raise InputError(
+                f"Got the override {override!r}",
+                f"key=value with a key out of {', '.join(types)}",
+                f"Did you mean {near[0]}={text or '...'}?" if near else "",
+            )
+        changes[key] = _parse(key, text, getattr(config, key))
+    config = dataclasses.replace(config, **changes)
+    for task in config.tasks:
+        get_task(task)
+    return config
+
+
+def _parse(key: str, text: str, current: Any) -> Any:
+    if isinstance(current, dict):
+        pairs = [part.partition(":") for part in text.split(",")]
+        return {task: int(count or 1) for task, _, count in pairs}
+    if isinstance(current, str):
+        return text
+    try:
+        value = json.loads(text.lower())
+        if isinstance(value, bool) == isinstance(current, bool):
+            return type(current)(value)
+    except (ValueError, TypeError):
+        pass
+    raise InputError(f"Got {key}={text}", f"a value such as {json.dumps(current)}")
