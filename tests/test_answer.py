@@ -215,9 +215,15 @@ def test_bands_are_the_usual_bilinear_resize(h, w, height, width, rows):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "BAND", rows * 3 * width)
         parts = list(resized_bands(maps, (height, width)))
-    assert all(part.shape[1] <= rows for _, part in parts)
+        some = list(resized_bands(maps, (height, width), floor=1.0))
+    assert all(part.shape[1] <= rows for _, _, part in parts)
     whole = interpolate(maps[None], (height, width), mode="bilinear", align_corners=False)[0]
-    torch.testing.assert_close(torch.cat([part for _, part in parts], 1), whole, atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.cat([part for _, _, part in parts], 1), whole, atol=1e-5, rtol=0)
+    left = whole.clone()
+    for band, shown, part in some:
+        torch.testing.assert_close(part, whole[shown, band], atol=1e-5, rtol=0)
+        left[shown, band] = 0
+    assert (left <= 1 + 1e-5).all()
 
 
 @pytest.mark.parametrize("value", [float("nan"), -0.1, 1.1])

@@ -94,7 +94,7 @@ def semantic(frame: FrameLogits) -> list[Candidate]:
         maps = maps[chosen]
     labels = np.full(frame.size, -1, dtype=np.int32)
     total = torch.zeros(len(chosen), dtype=torch.float64)
-    for rows, band in frame.bands(maps):
+    for rows, _, band in frame.bands(maps):
         sure, winner = (votes(band) if frame.rules.full else band).max(0)
         winner[sure < frame.rules.threshold] = -1
         labels[rows] = winner.cpu().numpy()

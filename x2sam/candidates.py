@@ -26,6 +26,8 @@ BAND = 2**23
 """Numbers in the largest resized tensor: 32 MB."""
 Pick = tuple[int, int, float]
 """Query, condition, score."""
+Band = tuple[slice, Tensor, Tensor]
+"""Rows of the answer, which maps are shown in them ``[n]``, and their values there ``[n, rows, W]``."""
 GROUP = 2**27
 """Pixels of the boolean masks that are encoded together: 128 MB, or one mask."""
 
@@ -141,13 +143,13 @@ class FrameLogits:
         """A pixel belongs to a mask if its logit is above this."""
         return torch.tensor(self.options.mask_threshold, dtype=torch.float64).logit().item()
 
-    def bands(self, maps: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Maps ``[N, h, w]`` at the original size, a band of rows at a time: ``(rows, [N, rows, W])``."""
+    def bands(self, maps: Tensor, floor: float | None = None) -> Iterator[Band]:
+        """Maps ``[N, h, w]`` at the original size, a band of rows at a time, as `resized_bands` says."""
         if self.input_size:
             maps = F.interpolate(maps[None], self.input_size, mode="bilinear", align_corners=False)[0]
         if self.scaled_size:
             maps = maps[:, : self.scaled_size[0], : self.scaled_size[1]]
-        return resized_bands(maps, self.size)
+        return resized_bands(maps, self.size, floor)
 
     def groups(self, queries: Sequence[int]) -> Iterator[list[int]]:
         """Queries in groups whose resized masks fit into memory."""
@@ -161,8 +163,8 @@ class FrameLogits:
         found: list[RLE] = []
         for group in self.groups(queries):
             masks = np.zeros((len(group), *self.size), dtype=bool)
-            for rows, logits in self.bands(self.logits[group]):
-                masks[:, rows] = (logits > self.cutoff).cpu().numpy()
+            for rows, shown, logits in self.bands(self.logits[group], self.cutoff):
+                masks[shown.numpy(), rows] = (logits > self.cutoff).cpu().numpy()
             found += RLE.encode_many(masks)
         return found
 
@@ -176,9 +178,10 @@ class FrameLogits:
         for group in self.groups(queries):
             maps = self.logits[group]
             total = torch.zeros(2, len(group), dtype=torch.float64)
-            for _, logits in self.bands(maps) if self.rules.full else [(slice(None), maps)]:
+            whole = [(slice(None), torch.arange(len(group)), maps)]
+            for _, shown, logits in self.bands(maps, self.cutoff) if self.rules.full else whole:
                 inside = logits > self.cutoff
-                total += torch.stack([(logits.sigmoid() * inside).sum((1, 2)), inside.sum((1, 2))]).cpu()
+                total[:, shown] += torch.stack([(logits.sigmoid() * inside).sum((1, 2)), inside.sum((1, 2))]).cpu()
             sums.append(total)
         probability, pixels = torch.cat(sums, 1) if sums else torch.zeros(2, 0)
         return (probability / (pixels + 1e-6)).float()
@@ -190,18 +193,19 @@ class FrameLogits:
         own_pixels: only picks whose mask holds the pixel compete for it; else all do.
         """
         weights = torch.tensor([float(self.scores[query, condition]) for query, condition, _ in picks])
-        weights = weights.to(self.logits.device)[:, None, None]
         labels = np.full(self.size, -1, dtype=np.int16)
         own, won = torch.zeros(2, len(picks), dtype=torch.long)
-        for rows, logits in self.bands(self.logits[[query for query, _, _ in picks]]) if picks else ():
-            claims = logits.sigmoid() * weights  # [N, rows, W]
+        maps = self.logits[[query for query, _, _ in picks]]
+        for rows, shown, logits in self.bands(maps, self.cutoff if own_pixels else None):
+            claims = logits.sigmoid() * weights[shown].to(logits.device)[:, None, None]  # [N, rows, W]
             mine = logits > self.cutoff if own_pixels else claims >= self.options.mask_threshold
-            claim, winner = (claims * mine if own_pixels else claims).max(0)
+            claim, place = (claims * mine if own_pixels else claims).max(0)
+            winner = shown[place.cpu()]
             if own_pixels:
-                winner[claim <= 0] = -1
-            own += mine.sum((1, 2)).cpu()
-            won += torch.bincount(winner[winner >= 0], minlength=len(picks)).cpu()
-            labels[rows] = winner.cpu().numpy()
+                winner[claim.cpu() <= 0] = -1
+            own[shown] += mine.sum((1, 2)).cpu()
+            won += torch.bincount(winner[winner >= 0], minlength=len(picks))
+            labels[rows] = winner.numpy()
         kept = (own > 0) & (won > 0) & ((won / own).double() > share)  # a float32 quotient, as the release has
         return [RLE.encode(labels == i if kept[i] else np.zeros(self.size, dtype=bool)) for i in range(len(picks))]
 
@@ -216,12 +220,13 @@ class FrameLogits:
         ]
 
 
-def resized_bands(maps: Tensor, size: Size) -> Iterator[tuple[slice, Tensor]]:
+def resized_bands(maps: Tensor, size: Size, floor: float | None = None) -> Iterator[Band]:
     """Maps ``[N, h, w]`` resized bilinearly to ``size`` (half-pixel centres), a band of rows at a time.
 
     The same numbers as one call of ``interpolate`` (up to rounding), in memory that does not grow with ``size``.
+    floor: leave out maps that are nowhere above it in a band, and bands where no map is.
     """
-    count, height, _ = maps.shape
+    height = maps.shape[1]
     rows, width = size
     scale = float(np.float32(height) / np.float32(rows))  # torch keeps the scale in float32
     position = ((torch.arange(rows, dtype=torch.float64) + 0.5) * scale - 0.5).clamp(min=0).float()
@@ -231,9 +236,13 @@ def resized_bands(maps: Tensor, size: Size) -> Iterator[tuple[slice, Tensor]]:
     blend = torch.zeros(rows, height)
     blend.scatter_add_(1, above[:, None], 1 - weight[:, None]).scatter_add_(1, below[:, None], weight[:, None])
     blend = blend.to(maps.device)
-    step = max(1, BAND // max(1, count * width))
+    tall = maps.amax(2).cpu() > floor if floor is not None else torch.ones(maps.shape[:2], dtype=torch.bool)  # [N, h]
+    step = max(1, BAND // max(1, int(tall.sum(0).max()) * width)) if len(maps) else rows
     for start in range(0, rows, step):
         band = slice(start, min(start + step, rows))
         first, last = int(above[band][0]), int(below[band][-1]) + 1
-        strip = F.interpolate(maps[None, :, first:last], (last - first, width), mode="bilinear", align_corners=False)
-        yield band, blend[band, first:last] @ strip[0]
+        shown = tall[:, first:last].any(1).nonzero().flatten()
+        if len(shown):
+            strip = maps[None, shown.to(maps.device), first:last]
+            strip = F.interpolate(strip, (last - first, width), mode="bilinear", align_corners=False)
+            yield band, shown, blend[band, first:last] @ strip[0]

@@ -1,4 +1,4 @@
-"""Binary masks kept as COCO run-length codes, and the geometry on them. The only user of pycocotools."""
+"""Binary masks kept as COCO run-length codes, and the geometry on them. The only user of pycocotools' mask code."""
 
 from __future__ import annotations
 
@@ -53,12 +53,22 @@ class RLE:
 
     @classmethod
     def from_coco(cls, code: dict[str, Any]) -> RLE:
-        """From COCO's json form, compressed (text or bytes) or not (a list of run lengths)."""
+        """From COCO's json form, compressed (text or bytes) or not (a list of run lengths).
+
+        Raises:
+            InputError: runs that do not add up to the size; decoding them would read beyond the mask.
+        """
         height, width = (int(v) for v in code["size"])
         counts = code["counts"]
+        counts = counts.encode() if isinstance(counts, str) else counts
+        runs = counts if isinstance(counts, list) else _runs(counts)
+        if sum(runs) != height * width or min(runs, default=0) < 0:
+            raise InputError(
+                f"Got run lengths of {sum(runs)} pixels for a mask of {width}x{height}", f"{height * width} pixels"
+            )
         if isinstance(counts, list):
             counts = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)["counts"]
-        return cls(height, width, counts.encode() if isinstance(counts, str) else counts)
+        return cls(height, width, counts)
 
     def to_coco(self) -> dict[str, Any]:
         """COCO's json form: ``{"size": [H, W], "counts": text}``."""
@@ -82,6 +92,22 @@ class RLE:
     @property
     def _coco(self) -> dict[str, Any]:
         return {"size": [self.height, self.width], "counts": self.counts}
+
+
+def _runs(counts: bytes) -> list[int]:
+    """Run lengths of COCO's compressed code: numbers in groups of five bits, from the third on as differences."""
+    runs: list[int] = []
+    value = shift = 0
+    for byte in counts:
+        group = byte - 48
+        value |= (group & 0x1F) << shift
+        shift += 5
+        if not group & 0x20:
+            if group & 0x10:
+                value -= 1 << shift
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    return runs
 
 
 def iou_matrix(ours: Sequence[RLE], theirs: Sequence[RLE], crowd: Sequence[bool] | None = None) -> NDArray[np.float64]:

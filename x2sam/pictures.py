@@ -119,7 +119,7 @@ def flatten(image: Image.Image, name: str) -> Frame:
         return _array_frame(np.asarray(image).clip(0, 65535).astype(np.uint16), name)
     if image.mode in ("1", "L", "F") or image.mode.startswith("I;16"):
         return _array_frame(np.asarray(image), name)
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))  # converting would copy
 
 
 def _array_frame(array: NDArray[Any], name: str) -> Frame:
