@@ -26,7 +26,7 @@ class Shapes:
         frames = np.full((length, SIDE, SIDE, 3), 100, np.uint8)
         masks = np.zeros((2, length, SIDE, SIDE), bool)
         for i, name in enumerate(names):
-            y, x = rng.integers(4, 30, 2) + (0, 30 * i - 4)
+            y, x = int(rng.integers(4, 30)), int(rng.integers(4, 30)) + 30 * i - 4
             x = max(x - 20, 0) if i == 0 else x - 8
             for t in range(length):
                 area = (slice(y + t, y + t + 20), slice(x, min(x + 20, SIDE)))

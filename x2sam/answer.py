@@ -138,10 +138,10 @@ def best(
         geometry = _geometry(frame, sure[:, c], prompt, recent[c] if c < len(recent) else ())
         if geometry is not None:
             rank[sure[:, c], c] = (1 - rules.geometry) * scores[sure[:, c], c] + rules.geometry * geometry
-    if frame.task.one_region:
+    if frame.task.one_region and scores.shape[1] > 1:
         chosen = zip(*linear_sum_assignment(rank.numpy(), maximize=True), strict=True)
-    else:
-        chosen = zip(rank.argmax(0).tolist(), range(scores.shape[1]), strict=True)
+    else:  # of equals the first, as numpy promises
+        chosen = zip(rank.numpy().argmax(0).tolist(), range(scores.shape[1]), strict=True)
     reported = rank if rules.combined_score else scores
     picks: list[Pick] = []
     for query, c in sorted(chosen, key=lambda pair: pair[1]):

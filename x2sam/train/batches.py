@@ -164,7 +164,7 @@ def load(
     loader = DataLoader(
         dataset,
         batch_size=None,
-        sampler=plan(),  # type: ignore[arg-type]
+        sampler=plan(),
         num_workers=config.workers,
         worker_init_fn=_one_thread,
         prefetch_factor=4 if config.workers else None,

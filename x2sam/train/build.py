@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from safetensors.torch import load_file
 
-from x2sam.config import preset
+from x2sam.config import X2SamConfig, preset
 from x2sam.errors import CheckpointError, InputError
 from x2sam.model.modeling import X2SamModel
 from x2sam.processing import X2SamProcessor
 from x2sam.tasks import TASKS
+from x2sam.testing.tiny import tiny_processor
 from x2sam.train.backbone import load_imagenet
+from x2sam.train.checkpointing import write_folder
 from x2sam.train.recipes import TrainConfig
 from x2sam.train.sampler import Source
 from x2sam.train.stages import LoraSettings, prepare_stage
@@ -20,7 +24,7 @@ from x2sam.train.tokenizer import texts_of, train_tokenizer
 
 NANO_LANGUAGE_SIDE = 192
 """Pixels a side that nano's language model sees of a frame: 36 tokens."""
-TOKENIZER_SAMPLES = 400
+TOKENIZER_SAMPLES = 80
 """Conversations per task that a new tokenizer learns from."""
 
 
@@ -32,19 +36,16 @@ def build(config: TrainConfig, source: Source) -> tuple[X2SamModel, X2SamProcess
         CheckpointError: ``init`` holds no weights.
     """
     torch.manual_seed(config.seed)
-    agnostic = config.stage == "agnostic"
+    model_config = X2SamConfig.from_pretrained(config.init) if config.init else preset(config.preset)
+    model_config.class_agnostic = config.stage == "agnostic"
+    model_config.image_size = config.image_size or model_config.image_size
+    model = X2SamModel(model_config)
     if config.init:
-        folder = Path(config.init)
-        model_config = X2SamModel.config_class.from_pretrained(folder)
-        model_config.class_agnostic = agnostic
-        model = X2SamModel(model_config)
-        load_matching(model, folder)
-        processor = X2SamProcessor.from_pretrained(folder)
+        load_matching(model, Path(config.init))
+        processor = X2SamProcessor.from_pretrained(config.init)
+        processor.image_size = model_config.image_size
     else:
-        model_config = preset(config.preset)
-        model_config.class_agnostic = agnostic
-        model = X2SamModel(model_config)
-        processor = new_processor(config.preset, model_config, source)
+        processor = _remembered(Path(config.out) / "processor", lambda: new_processor(config, model_config, source))
         if config.backbone == "imagenet":
             load_imagenet(model.mask_encoder.backbone)
     lora = LoraSettings(config.lora_rank, config.lora_alpha or 2 * config.lora_rank) if config.lora_rank else None
@@ -59,24 +60,32 @@ def build(config: TrainConfig, source: Source) -> tuple[X2SamModel, X2SamProcess
     return model, processor
 
 
-def new_processor(name: str, config: object, source: Source) -> X2SamProcessor:
+def new_processor(config: TrainConfig, model: X2SamConfig, source: Source) -> X2SamProcessor:
     """The processor of a preset that is trained from nothing; nano's learns its tokens from ``source``."""
-    if name == "tiny":
-        from x2sam.testing.tiny import tiny_processor
-
-        return tiny_processor(config)  # type: ignore[arg-type]
-    if name != "nano":
-        raise InputError(f"Got the preset {name!r} without weights", "nano, or init=FOLDER with a model to start from")
-    size = config.language_config.text_config.vocab_size  # type: ignore[attr-defined]
-    tokenizer = train_tokenizer(texts_of(source, TASKS, TOKENIZER_SAMPLES), size)
+    if config.preset == "tiny":
+        return tiny_processor(model)
+    if config.preset != "nano":
+        raise InputError(
+            f"Got the preset {config.preset!r} without weights", "nano, or init=FOLDER with a model to start from"
+        )
+    texts = texts_of(source, (t for t in TASKS if TASKS[t].media == "image"), TOKENIZER_SAMPLES)
     side = NANO_LANGUAGE_SIDE
     return X2SamProcessor.for_model(
-        config,  # type: ignore[arg-type]
-        tokenizer,
+        model,
+        train_tokenizer(texts, model.language_config.text_config.vocab_size),
         max_pixels=side * side,
         video_max_pixels=4 * side * side,
         language_frames=4,
     )
+
+
+def _remembered(folder: Path, make: Callable[[], X2SamProcessor]) -> X2SamProcessor:
+    """A continued run, and every process of a run, must read with the same tokens."""
+    with PartialState().main_process_first():
+        if not folder.exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            write_folder(folder, make().save_pretrained)
+    return X2SamProcessor.from_pretrained(folder)
 
 
 def load_matching(model: X2SamModel, folder: Path) -> list[str]:

@@ -55,7 +55,8 @@ class Run:
             log_with="tensorboard" if config.tensorboard else None,
             project_dir=str(self.folder),
         )
-        source, self.held_out = open_source(config.source, "train"), open_source(config.source, "val")
+        shape = (config.world_size, config.clip_length)
+        source, self.held_out = open_source(config.source, "train", *shape), open_source(config.source, "val", *shape)
         model, self.processor = build(config, source)
         self.collator = Collator(model.config, self.processor, config.clip_length)
         self.sampler = Sampler(config, self.accelerator.num_processes, getattr(source, "lengths", None))

@@ -25,6 +25,8 @@ class TrainConfig:
     """Sizes of a new model; not used when ``init`` brings its own."""
     init: str = ""
     """Folder of weights to start from (`save_pretrained`); whatever has the same name and shape is taken."""
+    image_size: int = 0
+    """Side of the mask branch's frames; 0 is what the preset or ``init`` says."""
     backbone: str = ""
     """``imagenet`` fills a nano mask encoder with ImageNet weights when there is no ``init``."""
     stage: Stage = "joint"
@@ -50,6 +52,8 @@ class TrainConfig:
     """Forward passes of one process for one update."""
     clip_length: int = 8
     """Frames of a clip that the mask branch sees; longer ones are cut."""
+    world_size: int = 224
+    """Height and width of generated frames."""
     workers: int = 1
     """Processes that prepare batches; 0 prepares them in the training process."""
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import importlib
+from typing import Literal
 
+from x2sam.data.world import World
 from x2sam.errors import InputError
 from x2sam.train.sampler import Source
 
 
-def open_source(name: str, split: str) -> Source:
+def open_source(name: str, split: Literal["train", "val"], side: int, frames: int) -> Source:
     """The generated world (``world``), or ``module:Class`` of your own, built with the split's name.
 
     A source with a fixed number of samples says so in ``lengths``, a dict by task.
+
+    Args:
+        name: ``world`` or ``module:Class``.
+        split: part of the data.
+        side: height and width of the world's frames.
+        frames: of the world's clips.
     """
-    module, _, cls = (name if name != "world" else "x2sam.data.world:World").partition(":")
+    if name == "world":
+        return World(split, size=(side, side), frames=frames)
+    module, _, cls = name.partition(":")
     if not cls:
         raise InputError(f"Got the source {name!r}", "world or module:Class")
     return getattr(importlib.import_module(module), cls)(split)
