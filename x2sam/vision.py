@@ -59,9 +59,7 @@ def patches(frames: Tensor, patch: int, merge: int, temporal: int) -> tuple[Tens
 def resize(frames: Sequence[Frame] | NDArray[np.uint8], size: tuple[int, int], mode: str) -> Tensor:
     """Resize frames ``[T, H, W, 3]`` uint8 to ``[T, 3, *size]`` uint8, with the antialiasing that PIL has."""
     resized = [
-        F.interpolate(
-            torch.from_numpy(np.array(frame)).permute(2, 0, 1)[None], size, mode=mode, antialias=True
-        )
+        F.interpolate(torch.from_numpy(np.array(frame)).permute(2, 0, 1)[None], size, mode=mode, antialias=True)
         for frame in frames
     ]
     return torch.cat(resized)
