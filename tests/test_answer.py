@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -16,8 +18,10 @@ from x2sam.candidates import resized_bands
 from x2sam.errors import InputError
 from x2sam.masks import RLE
 from x2sam.tasks import TASKS, Task
+from x2sam.testing.golden import TOLERANCE, run_case
 from x2sam.types import Condition
 
+RECORDED = sorted((Path(__file__).parent / "data" / "golden" / "heads").glob("post_*.safetensors"))
 LOW = 16
 SIZE = (48, 80)
 DOG, CAT, SKY = Condition(text="dog"), Condition(text="cat"), Condition(text="sky", is_thing=False)
@@ -63,6 +67,18 @@ def random_logits(seed: int, queries: int = 12, conditions: int = 3) -> tuple[Te
     maps = torch.randn(queries, 4, 4, generator=generator) * 6
     masks = interpolate(maps[None], (LOW, LOW), mode="bicubic")[0]
     return torch.randn(queries, conditions + 1, generator=generator) * 3, list(masks)
+
+
+@pytest.mark.parametrize("file", RECORDED, ids=lambda file: file.stem)
+def test_released_protocol_is_what_was_recorded(file):
+    """Label maps equal pixel by pixel."""
+    differences = run_case(file, None)
+    assert any(name.startswith("segmentation") for name in differences)
+    assert max(difference for difference, _ in differences.values()) <= TOLERANCE
+
+
+def test_recorded_cases_are_there():
+    assert len(RECORDED) == 13
 
 
 def test_panoptic_keeps_what_is_sure_and_fuses_stuff():

@@ -130,6 +130,23 @@ def test_a_thing_keeps_the_best_of_several_overlaps():
     assert tracker.step([seen(1, disc(20, 21)), seen(0, disc(20, 20))]) == [2, 1]
 
 
+def test_an_old_id_goes_to_one_thing_only():
+    tracker = Tracker(identity="released")
+    tracker.step([seen(0, disc(20, 20))])
+    assert tracker.step([seen(0, disc(20, 21)), seen(1, disc(20, 20))]) == [1, 2]
+
+
+def test_the_longer_an_object_is_away_the_more_its_look_counts():
+    like = LOOKS.clone()
+    like[0] = 0.75 * LOOKS[0] + 0.66 * LOOKS[1]
+    for away, same in ((0, False), (8, True)):
+        tracker = Tracker()
+        (one,) = tracker.step([seen(0, disc(10, 10))], LOOKS)
+        for _ in range(away):
+            tracker.step([], LOOKS)
+        assert (tracker.step([seen(0, disc(50, 50))], like) == [one]) == same
+
+
 def test_recent_masks_are_the_last_sure_ones():
     recent = RecentMasks(length=2, threshold=0.5)
     for score in (0.9, 0.4, 0.8, 0.7):

@@ -140,8 +140,10 @@ def best(
             rank[sure[:, c], c] = (1 - rules.geometry) * scores[sure[:, c], c] + rules.geometry * geometry
     if frame.task.one_region and scores.shape[1] > 1:
         chosen = zip(*linear_sum_assignment(rank.numpy(), maximize=True), strict=True)
-    else:  # of equals the first, as numpy promises
-        chosen = zip(rank.numpy().argmax(0).tolist(), range(scores.shape[1]), strict=True)
+    else:  # of equals the surest; the release takes the one that an unsorted topk happens to list first
+        listed = frame.scores.topk(len(scores), dim=0, sorted=not rules.quality).indices
+        first = torch.from_numpy(rank.gather(0, listed).numpy().argmax(0))  # numpy promises the first
+        chosen = zip(listed.gather(0, first[None])[0].tolist(), range(scores.shape[1]), strict=True)
     reported = rank if rules.combined_score else scores
     picks: list[Pick] = []
     for query, c in sorted(chosen, key=lambda pair: pair[1]):

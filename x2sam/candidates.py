@@ -118,7 +118,7 @@ def rules_of(task: Task, options: AnswerOptions) -> Rules:
         if task.answer == "generic" and options.form == "semantic":
             rules = replace(rules, threshold=0.0)
         if task.one_region and task.media == "image":
-            rules = replace(rules, quality=True, geometry=1.0)  # of equal overlaps the first query, whatever its score
+            rules = replace(rules, quality=True, geometry=1.0)  # overlap alone, whatever the score
         if task.one_region and task.media == "video":
             rules = replace(rules, geometry=0.2, blank_anchor=True, combined_score=True)
     return rules if options.threshold is None else replace(rules, threshold=options.threshold)

@@ -266,8 +266,8 @@ def _fetch(name: str) -> Path:
 
 def preview_world(out: Path, split: str, seed: int, per_task: int) -> None:
     """A contact sheet of the generated world."""
-    from x2sam.data.scenes import World
-    from x2sam.data.scenes.preview import contact_sheet
+    from x2sam.data.world import World
+    from x2sam.data.world.preview import contact_sheet
     from x2sam.tasks import TASKS
 
     contact_sheet(World(split=split, seed=seed), list(TASKS), per_task).save(out)

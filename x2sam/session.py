@@ -30,7 +30,7 @@ from x2sam.prompts import Phrase, Turn, clean, may_announce, read_answer
 from x2sam.requests import Request, make_request
 from x2sam.result import Result
 from x2sam.tasks import TASKS
-from x2sam.tracking import Tracker
+from x2sam.tracking import RecentMasks, Tracker
 from x2sam.types import Condition, Frame, FrameResult, Prompt, Region, Segment
 
 Identity = Literal["x2sam", "released"]
@@ -207,6 +207,9 @@ class Track:
     def __init__(self, session: Session, asked: Asked, options: AnswerOptions, identity: Identity) -> None:
         self.session, self.asked, self.options = session, asked, options
         self.tracker = new_tracker(asked, identity)
+        # Phrases choose frame by frame in the release; single objects always stay on their masks.
+        stays = asked.request.task.one_region or options.protocol == "public"
+        self.recent = RecentMasks() if stays else None
         self.bank: MemoryBank | None = None
         self._frames = iter(session.clip)
         self._done: list[FrameResult] = []
@@ -256,7 +259,9 @@ class Track:
         with autocast(session.model):
             is_video = session.clip.kind == "video"
             prediction, self.bank = session.model.segment(features, guidance, self.bank, remember=is_video)
-        return frame_result(self.asked, self.options, self.tracker, prediction, index, time, (height, width))
+        return frame_result(
+            self.asked, self.options, self.tracker, prediction, index, time, (height, width), recent=self.recent
+        )
 
 
 def frame_result(
@@ -268,8 +273,13 @@ def frame_result(
     time: float | None,
     size: tuple[int, int],
     row: int = 0,
+    recent: RecentMasks | None = None,
 ) -> FrameResult:
-    """One frame's prediction -> its segments. ``row`` is the sample's place in the predicted batch."""
+    """One frame's prediction -> its segments.
+
+    ``row`` is the sample's place in the predicted batch; ``recent`` are the masks of the frames before, which keep an
+    answer on its object.
+    """
     conditions = asked.conditions
     logits = prediction.class_logits[row].float()
     # A batch pads its samples to the longest list of conditions.
@@ -283,7 +293,10 @@ def frame_result(
         conditions,
         options,
         prompt_masks=[r.mask if r is not None and r.frame == index else None for r in marked],
+        recent=recent.of(len(conditions)) if recent is not None else (),
     )
+    if recent is not None:
+        recent.add(candidates)
     ids = tracker.step(candidates, prediction.queries[row].float())
     labels = Prompt(conditions).labels
     segments = tuple(

@@ -104,8 +104,8 @@ class Run:
     def _update(self, number: int, progress: float, batches: Iterator[list[Batch]]) -> dict[str, float]:
         """One optimiser step; returns what is logged."""
         accelerator, config = self.accelerator, self.config
-        group = next(batches)
         started = time.monotonic()
+        group = next(batches)
         set_seed((config.seed * 1_000_003 + number * 1009 + accelerator.process_index) % 2**32)
         scale = lr_scale(progress, config.warmup)
         set_lr(self.optimizer, scale)
@@ -176,7 +176,9 @@ class Run:
         self.accelerator.wait_for_everyone()
 
     def _validate(self, done: int) -> None:
-        if self.accelerator.is_main_process and self.config.validation_samples:
+        """Score the run on the main process; weights that are spread over processes are not scored."""
+        whole = self.accelerator.distributed_type not in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+        if self.accelerator.is_main_process and self.config.validation_samples and whole:
             model: Any = self.accelerator.unwrap_model(self.model)
             picture = self.folder / "validation" / f"{done:06d}.png"
             tasks, count = list(self.config.tasks), self.config.validation_samples
@@ -186,11 +188,11 @@ class Run:
             self.journal.write({"update": done, "validation": results, "iou": mean})
             rows = (f"{t} " + " ".join(f"{k} {v:.2f}" for k, v in r.items()) for t, r in results.items())
             self.journal.say(f"validation at {done}: iou {mean:.3f}\n  " + "\n  ".join(rows))
-            self.improved = mean > self.best
+            improved = mean > self.best
             self.best = max(self.best, mean)
         else:
-            self.improved = False
-        flag = torch.tensor([float(self.improved)], device=self.accelerator.device)
+            improved = False
+        flag = torch.tensor([float(improved)], device=self.accelerator.device)
         if float(self.accelerator.gather(flag)[0]):
             self._export(self.folder / "best")
 
