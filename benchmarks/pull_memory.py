@@ -20,9 +20,10 @@ import psutil
 import torch
 from safetensors.torch import save_file
 
-from x2sam.checkpoints import convert_released, to_released
+from x2sam.checkpoints import convert_released
 from x2sam.config import X2SamConfig, tiny
 from x2sam.model.modeling import X2SamModel
+from x2sam.released import to_released
 
 
 def sized(gigabytes: float) -> X2SamConfig:

@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from x2sam.config import X2SamConfig
+from x2sam.model.frames import FrameFeatures
 from x2sam.model.losses import Targets
-from x2sam.model.modeling import FrameFeatures, X2SamModel
+from x2sam.model.modeling import X2SamModel
 from x2sam.testing.tiny import tiny_model
 
 torch.set_num_threads(1)

@@ -18,10 +18,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, Qwen3VLForConditionalGeneration
 
 from x2sam import checkpoints
-from x2sam.checkpoints import config_from_components, convert_released, import_released, open_weights
+from x2sam.checkpoints import convert_released, import_released, open_weights
 from x2sam.config import X2SamConfig, tiny
 from x2sam.errors import CheckpointError, InputError
 from x2sam.model.modeling import X2SamModel
+from x2sam.released import config_from_components
 
 FIELDS = [name for name in X2SamConfig.__annotations__ if name not in ("language_config", "mask_encoder_config")]
 SMALL, LORA = GOLDEN / "small", GOLDEN / "lora"

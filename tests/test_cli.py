@@ -171,8 +171,8 @@ def test_pull_converts_a_release(tmp_path: Path, capsys: pytest.CaptureFixture[s
     """The recorded release with an adapter, given the tokenizer that a base folder has."""
     import shutil
 
-    from x2sam.checkpoints import config_from_components
     from x2sam.model.modeling import X2SamModel
+    from x2sam.released import config_from_components
     from x2sam.testing.golden import load_model
 
     golden = Path(__file__).parent / "data" / "golden" / "lora"

@@ -19,7 +19,7 @@ ROOT = Path(x2sam.__file__).parent
 ORDER = [
     "version", "errors", "masks", "types", "tasks", "config",
     "outlines", "pictures", "video", "media", "regions", "prompts", "requests", "vision", "processing",
-    "model", "checkpoints", "candidates", "answer", "tracking",
+    "model", "released", "checkpoints", "candidates", "answer", "tracking",
     "draw", "labelstudio", "export", "formats", "result",
     "session", "predictor",
     "data", "metrics", "evaluate", "benchmarks",

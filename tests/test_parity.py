@@ -15,10 +15,11 @@ from conftest import GOLDEN
 from safetensors.torch import load_file, save_file
 
 from x2sam import checkpoints
-from x2sam.checkpoints import StoredTensor, plan_import, to_ours, to_released
+from x2sam.checkpoints import StoredTensor, plan_import
 from x2sam.config import X2SamConfig, preset
 from x2sam.errors import CheckpointError
 from x2sam.model.modeling import X2SamModel
+from x2sam.released import to_ours, to_released
 from x2sam.testing import golden
 
 FILES = sorted(file for folder in ("small", "lora") for file in (GOLDEN / folder).glob("*.safetensors"))

@@ -12,10 +12,10 @@ from conftest import GOLDEN, Request, awake, clips, close, collate, targets
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
-from x2sam.checkpoints import to_released
 from x2sam.config import preset, tiny
 from x2sam.errors import InputError
 from x2sam.model.modeling import X2SamModel
+from x2sam.released import to_released
 from x2sam.train.stages import STAGES, LoraSettings, merge_lora, prepare_stage
 
 LORA = LoraSettings(rank=2, alpha=4, dropout=0.0)

@@ -21,10 +21,11 @@ from torch import Tensor
 from x2sam.answer import AnswerOptions, answer_frame
 from x2sam.errors import InputError
 from x2sam.media import Clip, TimedFrame
+from x2sam.model.frames import FrameFeatures
 from x2sam.model.language import Prefix
 from x2sam.model.mask_decoder import Guidance, Prediction
 from x2sam.model.mask_memory import MemoryBank
-from x2sam.model.modeling import FrameFeatures, X2SamModel
+from x2sam.model.modeling import X2SamModel
 from x2sam.processing import Encoded, LanguageMedia, X2SamProcessor
 from x2sam.prompts import Phrase, Turn, clean, may_announce, read_answer
 from x2sam.requests import Request, make_request

@@ -16,42 +16,19 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModel, DynamicCache, PreTrainedModel, initialization
-from transformers.models.mask2former.modeling_mask2former import Mask2FormerPixelDecoder, Mask2FormerPreTrainedModel
 from transformers.models.sam2.modeling_sam2 import Sam2VisionModel
 from transformers.utils import ModelOutput
 
 from x2sam.config import X2SamConfig
 from x2sam.errors import CheckpointError, InputError
 from x2sam.model import efficientnet as _registered  # noqa: F401  the small backbone, by its model type
+from x2sam.model.frames import FrameFeatures, PixelDecoder
 from x2sam.model.language import LanguageSide, Prefix, Reading, marker_spans, share
 from x2sam.model.losses import Layer, Targets, segmentation_losses
 from x2sam.model.mask_decoder import ClassHead, Guidance, MaskDecoder, Prediction
 from x2sam.model.mask_memory import FuserBlock, MemoryAttention, MemoryBank, MemoryEncoder
 from x2sam.model.precision import check_dtype
 from x2sam.model.region_sampler import RegionSampler, check_regions
-
-
-@dataclass(frozen=True)
-class FrameFeatures:
-    """Frames after the mask encoder."""
-
-    fpn: tuple[Tensor, Tensor, Tensor]
-    """``[N, D, h, w]`` at strides 4, 8 and 16."""
-    stage: Tensor
-    """``[N, h, w, C]``, stride 16: the third stage, from which regions are sampled."""
-    pixels: tuple[list[Tensor], Tensor] | None = None
-    """What the pixel decoder makes of the frames where no memory is read, if it was asked before (`prepare`)."""
-
-    def __getitem__(self, rows: Any) -> FrameFeatures:
-        """Some of the frames."""
-        fine, middle, coarse = self.fpn
-        return FrameFeatures((fine[rows], middle[rows], coarse[rows]), self.stage[rows])
-
-    @staticmethod
-    def cat(parts: Sequence[FrameFeatures]) -> FrameFeatures:
-        """Several frames as one batch."""
-        fine, middle, coarse = (torch.cat(maps) for maps in zip(*(p.fpn for p in parts), strict=True))
-        return FrameFeatures((fine, middle, coarse), torch.cat([p.stage for p in parts]))
 
 
 @dataclass(frozen=True)
@@ -75,20 +52,6 @@ class X2SamOutput(ModelOutput):
     loss_language: Tensor | None = None
     loss_segmentation: Tensor | None = None
     parts: dict[str, Tensor] | None = None
-
-
-class PixelDecoder(Mask2FormerPreTrainedModel):
-    """`transformers`' deformable pixel decoder, with its own initialisation."""
-
-    def __init__(self, config: X2SamConfig) -> None:
-        super().__init__(config.pixel_decoder_config)
-        self.decoder = Mask2FormerPixelDecoder(self.config, [config.hidden_dim] * 3)
-        self.post_init()
-
-    def forward(self, fpn: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """FPN maps, fine to coarse -> (levels coarse to fine, mask features), all ``[N, D, h, w]``."""
-        out = self.decoder(list(fpn), output_hidden_states=False, output_attentions=False, return_dict=True)
-        return list(out.multi_scale_features), out.mask_features
 
 
 class X2SamModel(PreTrainedModel):

@@ -23,12 +23,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from x2sam.checkpoints import config_from_components, import_released
+from x2sam.checkpoints import import_released
 from x2sam.config import X2SamConfig, tiny
 from x2sam.errors import X2SamError
 from x2sam.model.losses import Layer, Targets, layer_losses, match
 from x2sam.model.mask_decoder import Guidance
 from x2sam.model.modeling import X2SamModel
+from x2sam.released import config_from_components
 from x2sam.testing import golden_answers
 
 TOLERANCE = 1e-4

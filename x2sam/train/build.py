@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from safetensors.torch import load_file
+from torch import nn
 
 from x2sam.config import X2SamConfig, preset
 from x2sam.errors import CheckpointError, InputError
@@ -46,6 +47,7 @@ def build(config: TrainConfig, source: Source) -> tuple[X2SamModel, X2SamProcess
         processor.image_size = model_config.image_size
     else:
         processor = _remembered(Path(config.out) / "processor", lambda: new_processor(config, model_config, source))
+        initialise(model)
         if config.backbone == "imagenet":
             load_imagenet(model.mask_encoder.backbone)
     lora = LoraSettings(config.lora_rank, config.lora_alpha or 2 * config.lora_rank) if config.lora_rank else None
@@ -86,6 +88,20 @@ def _remembered(folder: Path, make: Callable[[], X2SamProcessor]) -> X2SamProces
             folder.parent.mkdir(parents=True, exist_ok=True)
             write_folder(folder, make().save_pretrained)
     return X2SamProcessor.from_pretrained(folder)
+
+
+def initialise(model: X2SamModel) -> None:
+    """Start the decoders as DETR-like models are: Xavier weights, and queries that differ from each other.
+
+    `transformers`' own start (everything at 0.02) leaves a narrow network's queries alike and its masks at zero for
+    hundreds of updates.
+    """
+    for part in (model.mask_decoder, model.memory_attention, model.memory_encoder):
+        for name, module in part.named_modules():
+            if isinstance(module, nn.Linear) and not name.endswith("text_attention.o_proj"):
+                nn.init.xavier_uniform_(module.weight)
+            elif isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight)
 
 
 def load_matching(model: X2SamModel, folder: Path) -> list[str]:

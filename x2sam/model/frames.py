@@ -1,0 +1,50 @@
+"""Frames on the mask side: their features, and the pixel decoder that makes levels and mask features of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.models.mask2former.modeling_mask2former import Mask2FormerPixelDecoder, Mask2FormerPreTrainedModel
+
+from x2sam.config import X2SamConfig
+
+
+@dataclass(frozen=True)
+class FrameFeatures:
+    """Frames after the mask encoder."""
+
+    fpn: tuple[Tensor, Tensor, Tensor]
+    """``[N, D, h, w]`` at strides 4, 8 and 16."""
+    stage: Tensor
+    """``[N, h, w, C]``, stride 16: the third stage, from which regions are sampled."""
+    pixels: tuple[list[Tensor], Tensor] | None = None
+    """What the pixel decoder makes of the frames where no memory is read, if it was asked before (`prepare`)."""
+
+    def __getitem__(self, rows: Any) -> FrameFeatures:
+        """Some of the frames."""
+        fine, middle, coarse = self.fpn
+        return FrameFeatures((fine[rows], middle[rows], coarse[rows]), self.stage[rows])
+
+    @staticmethod
+    def cat(parts: Sequence[FrameFeatures]) -> FrameFeatures:
+        """Several frames as one batch."""
+        fine, middle, coarse = (torch.cat(maps) for maps in zip(*(p.fpn for p in parts), strict=True))
+        return FrameFeatures((fine, middle, coarse), torch.cat([p.stage for p in parts]))
+
+
+class PixelDecoder(Mask2FormerPreTrainedModel):
+    """`transformers`' deformable pixel decoder, with its own initialisation."""
+
+    def __init__(self, config: X2SamConfig) -> None:
+        super().__init__(config.pixel_decoder_config)
+        self.decoder = Mask2FormerPixelDecoder(self.config, [config.hidden_dim] * 3)
+        self.post_init()
+
+    def forward(self, fpn: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """FPN maps, fine to coarse -> (levels coarse to fine, mask features), all ``[N, D, h, w]``."""
+        out = self.decoder(list(fpn), output_hidden_states=False, output_attentions=False, return_dict=True)
+        return list(out.multi_scale_features), out.mask_features
