@@ -14,12 +14,11 @@ import torch
 from conftest import GOLDEN
 from safetensors.torch import load_file, save_file
 
-from x2sam import checkpoints
 from x2sam.checkpoints import StoredTensor, plan_import
 from x2sam.config import X2SamConfig, preset
 from x2sam.errors import CheckpointError
 from x2sam.model.modeling import X2SamModel
-from x2sam.released import to_ours, to_released
+from x2sam.released import UNUSED, to_ours, to_released
 from x2sam.testing import golden
 
 FILES = sorted(file for folder in ("small", "lora") for file in (GOLDEN / folder).glob("*.safetensors"))
@@ -145,7 +144,7 @@ def test_every_released_name_has_its_place() -> None:
     ours = [name for released_name in names for name in to_ours(released_name)]
     assert len(ours) == len(set(ours))
     assert set(ours) == set(shapes_4b())
-    for name in names - checkpoints.UNUSED:
+    for name in names - UNUSED:
         assert {to_released(our_name) for our_name in to_ours(name)} == {name}
     adapted = {name.rsplit(".lora_")[0] + ".weight" for name in released("full") if ".lora_" in name}
     assert {plain(name) for name in adapted} <= names
