@@ -167,6 +167,18 @@ def test_the_task_table_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line["name"] for line in lines] == list(TASKS)
 
 
+def test_a_wrong_recipe_names_the_right_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(["train", "joint_nana"], capsys)
+    assert code == 2
+    assert "joint_nano" in err
+
+
+def test_the_world_can_be_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, lines, err = run(["data", "preview", tmp_path / "world.png", "--per-task", "1"], capsys)
+    assert code == 0, err
+    assert min(Image.open(lines[0]["outputs"][0]).size) > 300
+
+
 def test_pull_converts_a_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The recorded release with an adapter, given the tokenizer that a base folder has."""
     import shutil

@@ -192,6 +192,7 @@ def test_the_task_is_inferred(given: dict[str, Any], kind: str, task: str) -> No
     [
         ({"task": "img_refsegg", "prompt": "cat"}, "Did you mean img_refseg"),
         ({"task": "vid_refseg", "prompt": "cat"}, "Did you mean img_refseg"),
+        ({"task": "vid_objseg", "regions": (5, 5)}, "Did you mean img_intseg"),
         ({"task": "img_refseg"}, "Got no a phrase|Got no phrase"),
         ({"task": "img_vgdseg"}, "point, box, scribble or mask"),
         ({"prompt": ""}, "Got"),

@@ -148,6 +148,17 @@ def pull(
     runner.pull(source, base, config, out, dtype, lora_alpha)
 
 
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="agnostic_nano, joint_nano, joint_4b or finetune.")],
+    overrides: Annotated[MaybeTexts, typer.Argument(help="key=value, for example: updates=100 lr=1e-4")] = None,
+) -> None:
+    """Train by a recipe. A run in the recipe's folder is continued."""
+    from x2sam import runner
+
+    runner.train(recipe, overrides or [])
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. A first word that is no verb is an input of `segment`."""
     words = list(sys.argv[1:] if arguments is None else arguments)

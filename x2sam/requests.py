@@ -14,7 +14,7 @@ from x2sam.errors import InputError
 from x2sam.masks import RLE
 from x2sam.media import Clip
 from x2sam.prompts import check
-from x2sam.tasks import TASKS, Task, get_task
+from x2sam.tasks import COUNTERPARTS, TASKS, Task, get_task
 from x2sam.types import Condition, Prompt, Region
 
 _QUESTION = re.compile(
@@ -117,11 +117,10 @@ def _row(clip: Clip, prompt: Any, marked: bool, task: str | None) -> Task:
     if task is not None:
         row = get_task(task)
         if row.media != media:
-            other = next((t.name for t in TASKS.values() if t.title == _other_title(row)), None)
             raise InputError(
                 f"Got the {row.media} task {row.name} for the {media} {clip.name}",
                 f"{'a video' if row.media == 'video' else 'an image'}, or a task for {media}s",
-                f"Did you mean {other}?" if other else "See: x2sam tasks",
+                f"Did you mean {COUNTERPARTS[row.name]}?",
             )
         return row
     if marked:
@@ -133,11 +132,6 @@ def _row(clip: Clip, prompt: Any, marked: bool, task: str | None) -> Task:
     else:
         wanted = {"conditions": "questions" if _QUESTION.search(prompt.strip()) else "expressions"}
     return next(t for t in TASKS.values() if t.media == media and all(getattr(t, k) == v for k, v in wanted.items()))
-
-
-def _other_title(row: Task) -> str:
-    ours, theirs = ("Image", "Video") if row.media == "image" else ("Video", "Image")
-    return row.title.replace(ours, theirs, 1)
 
 
 def _prompt(task: Task, prompt: Any, marked: tuple[Condition, ...]) -> Prompt:

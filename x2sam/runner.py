@@ -274,6 +274,14 @@ def preview_world(out: Path, split: str, seed: int, per_task: int) -> None:
     print(json.dumps({"outputs": [str(out)]}))
 
 
+def train(recipe: str, overrides: Sequence[str]) -> None:
+    """Train, and say where the model is."""
+    from x2sam.train.loop import train as run
+    from x2sam.train.recipes import resolve
+
+    print(json.dumps({"outputs": [str(run(resolve(recipe, overrides)))]}))
+
+
 # --- telling -------------------------------------------------------------------------------------------------------
 
 

@@ -46,10 +46,10 @@ class Task:
 
 def _pair(name: str, title: str, paper: str, **columns: object) -> tuple[Task, Task]:
     """The image row and the video row of one task; a ``/`` parts what the two call differently."""
-    names, papers = ((text.split("/") * 2)[:2] for text in (name, paper))
+    names, titles, papers = ((text.split("/") * 2)[:2] for text in (name, title, paper))
     return (
-        Task(f"img_{names[0]}", f"Image {title}", "image", paper=f"I-{papers[0]}", **columns),  # type: ignore[arg-type]
-        Task(f"vid_{names[1]}", f"Video {title}", "video", paper=f"V-{papers[1]}", **columns),  # type: ignore[arg-type]
+        Task(f"img_{names[0]}", f"Image {titles[0]}", "image", paper=f"I-{papers[0]}", **columns),  # type: ignore[arg-type]
+        Task(f"vid_{names[1]}", f"Video {titles[1]}", "video", paper=f"V-{papers[1]}", **columns),  # type: ignore[arg-type]
     )
 
 
@@ -85,6 +85,10 @@ _ROWS: tuple[tuple[Task, Task], ...] = (
 
 TASKS: dict[str, Task] = {task.name: task for column in zip(*_ROWS, strict=True) for task in column}
 """Every task by name: image rows, then video rows."""
+
+
+COUNTERPARTS: dict[str, str] = {a.name: b.name for image, video in _ROWS for a, b in ((image, video), (video, image))}
+"""The same task for the other medium."""
 
 
 def get_task(name: str) -> Task:

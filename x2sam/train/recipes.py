@@ -123,7 +123,7 @@ _ALL_TASKS = {
 
 
 # The finest blocks cost most of the backward pass and find edges and colours well enough already.
-_FINE = ",".join(f"mask_encoder.backbone.{part}." for part in ("stem", "blocks.0", "blocks.1", "blocks.2"))
+_FINE = ",".join(f"mask_encoder.backbone.{part}." for part in ("stem", "blocks.0", "blocks.1"))
 
 
 def agnostic_nano() -> TrainConfig:
@@ -132,10 +132,13 @@ def agnostic_nano() -> TrainConfig:
         out="runs/agnostic_nano",
         backbone="imagenet",
         stage="agnostic",
-        trains="mask_encoder.neck.",
+        trains="mask_encoder.",
+        frozen=_FINE,
         tasks={"img_genseg": 1},
         image_batch=8,
-        lr=4e-4,
+        lr=1e-3,
+        slow_prefix="mask_encoder.backbone.",
+        slow_scale=0.2,
         decay_vectors=False,
         updates=100_000,
         max_minutes=15,
@@ -155,9 +158,9 @@ def joint_nano() -> TrainConfig:
         video_batch=3,
         video_accumulation=1,
         clip_length=4,
-        lr=5e-4,
+        lr=7e-4,
         slow_prefix="mask_encoder.backbone.",
-        slow_scale=0.25,
+        slow_scale=0.2,
         decay_vectors=False,
         beta2=0.98,
         updates=100_000,
