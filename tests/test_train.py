@@ -317,6 +317,14 @@ def test_phases_and_adapters_follow_each_other(tmp_path: Path) -> None:
     X2SamModel.from_pretrained(second)
 
 
+def test_a_run_is_not_continued_with_other_settings(tmp_path: Path) -> None:
+    config = tiny_run(tmp_path / "run")
+    config.save(tmp_path / "config.json")
+    dataclasses.replace(config, updates=7).save(tmp_path / "config.json")
+    with pytest.raises(InputError, match="lr"):
+        dataclasses.replace(config, lr=5.0).save(tmp_path / "config.json")
+
+
 def test_a_folder_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     write_folder(folder, lambda path: (path / "a").write_text("old"))

@@ -99,9 +99,28 @@ class TrainConfig:
         return self.image_accumulation if media == "image" else self.video_accumulation
 
     def save(self, path: Path) -> None:
-        """Write as json."""
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        """Write as json.
 
+        Raises:
+            InputError: ``path`` holds the settings of another run, which this one would continue wrongly.
+        """
+        mine = dataclasses.asdict(self)
+        theirs = json.loads(path.read_text()) if path.exists() else mine
+        changed = [key for key in mine if key not in MAY_CHANGE and mine[key] != theirs.get(key)]
+        if changed:
+            raise InputError(
+                f"Got other settings ({', '.join(changed)}) than the run in {path.parent} was started with",
+                "the same, to continue it",
+                "Choose another folder with out=..., or delete that one",
+            )
+        path.write_text(json.dumps(mine, indent=2) + "\n")
+
+
+MAY_CHANGE = (
+    *("out", "updates", "max_minutes", "workers", "threads", "log_every", "save_every", "keep"),
+    *("validate_every", "validation_samples", "tensorboard"),
+)
+"""Settings that a continued run may change."""
 
 # The held-out vocabulary of the open-vocabulary tasks is for evaluation, so they do not train.
 _ALL_TASKS = {
