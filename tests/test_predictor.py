@@ -13,6 +13,7 @@ from test_processing import prompt_for
 from x2sam import X2Sam
 from x2sam.errors import CheckpointError, InputError, MediaError, X2SamError
 from x2sam.media import open_media
+from x2sam.predictor import shipped
 from x2sam.requests import make_request
 from x2sam.result import Result
 from x2sam.tasks import TASKS, Task
@@ -212,6 +213,14 @@ def test_mistakes_are_one_clear_error(model: X2Sam, given: dict[str, Any], messa
     with pytest.raises(InputError, match=message) as caught:
         model.segment(picture(), **given)
     assert "\n" not in str(caught.value)
+
+
+def test_without_trained_weights_the_default_says_so() -> None:
+    if shipped():
+        assert X2Sam.from_pretrained(device="cpu").name == "nano"
+        return
+    with pytest.warns(UserWarning, match="random weights"):
+        assert X2Sam.from_pretrained(device="cpu").name == "tiny"
 
 
 def test_unloadable_models_and_devices_are_one_clear_error() -> None:

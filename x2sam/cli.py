@@ -31,7 +31,7 @@ Inputs = Annotated[
         show_default=False,
     ),
 ]
-Model = Annotated[str, typer.Option("--model", "-m", help="nano, 4b, tiny, a folder, or a name on the Hub.")]
+Model = Annotated[str, typer.Option("--model", "-m", help="auto, nano, 4b, tiny, a folder, or a Hub name.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps ...")]
 DType = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16")]
 # typer reads these annotations at run time, and Python 3.10 must be able to evaluate them.
@@ -65,7 +65,7 @@ def segment(
     identity: Annotated[str, typer.Option(help="x2sam, or released: how ids are kept over time.")] = "x2sam",
     kind: Annotated[MaybeText, typer.Option(help="Take the input as: image or video.")] = None,
     fps: Annotated[MaybeNumber, typer.Option(help="Frames a second of folders of frames.")] = None,
-    model: Model = "nano",
+    model: Model = "auto",
     device: Device = "auto",
     dtype: DType = "auto",
 ) -> None:
@@ -94,7 +94,7 @@ def chat(
     media: Annotated[str, typer.Argument(help="An image or a video.")],
     message: Annotated[MaybeText, typer.Argument(help="What to ask; left out, you talk line by line.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Length of an answer at most.")] = 512,
-    model: Model = "nano",
+    model: Model = "auto",
     device: Device = "auto",
     dtype: DType = "auto",
 ) -> None:

@@ -8,6 +8,7 @@ result.save("rabbit.png")
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from x2sam.result import Result
 from x2sam.session import MAX_NEW_TOKENS, Asked, Session, Track, answer_options, autocast, frame_result, new_tracker
 from x2sam.types import Prompt
 
+RANDOM = "'tiny' has random weights; everything runs, but the masks mean nothing"
+
 WEIGHTS = Path(__file__).parent / "weights"
 """Checkpoints that come with the package, one folder each."""
 
@@ -31,8 +34,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 class X2Sam:
     """A model and its processor, ready to be asked about media."""
 
-    def __init__(self, model: X2SamModel, processor: X2SamProcessor) -> None:
-        self.model, self.processor = model.eval(), processor
+    def __init__(self, model: X2SamModel, processor: X2SamProcessor, name: str = "") -> None:
+        self.model, self.processor, self.name = model.eval(), processor, name
         for token, wanted in (
             ("<SEG>", model.config.seg_token_id),
             ("<p>", model.config.phrase_start_token_id),
@@ -48,13 +51,14 @@ class X2Sam:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | Path = "nano", device: str = "auto", dtype: str | torch.dtype = "auto", **kwargs: Any
+        cls, name_or_path: str | Path = "auto", device: str = "auto", dtype: str | torch.dtype = "auto", **kwargs: Any
     ) -> X2Sam:
         """Load a model.
 
         Args:
-            name_or_path: a name that ships with the package (``nano``), a folder (made by ``x2sam pull`` or training),
-                a name on the Hugging Face Hub, or ``tiny``: random weights, for trying out the machinery.
+            name_or_path: a name that ships with the package or was pulled (``nano``, ``4b``), a folder, a name on the
+                Hugging Face Hub, or ``tiny``: random weights, for trying out the machinery. ``auto`` takes nano, and
+                tiny, with a warning, where no trained weights are.
             device: ``cpu``, ``cuda``, ``mps`` ...; ``auto`` takes the best there is.
             dtype: ``float32``, ``bfloat16``, ``float16``; ``auto`` takes float32 on CPU, else bfloat16 if the device
                 has it.
@@ -62,10 +66,14 @@ class X2Sam:
         """
         where = pick_device(device)
         kind = pick_dtype(dtype, where)
+        if name_or_path == "auto":
+            name_or_path = "nano" if "nano" in shipped() else "tiny"
+            if name_or_path == "tiny":
+                warnings.warn("No trained weights are in this package yet: " + RANDOM, stacklevel=2)
         if str(name_or_path) == "tiny":
             from x2sam.testing.tiny import tiny_model, tiny_processor
 
-            return cls(torch.nn.Module.to(tiny_model(), where, kind), tiny_processor())
+            return cls(torch.nn.Module.to(tiny_model(), where, kind), tiny_processor(), "tiny")
         source = find_weights(name_or_path)
         try:
             model = X2SamModel.from_pretrained(source, dtype=kind, **kwargs)
@@ -76,7 +84,7 @@ class X2Sam:
                 f"a folder or Hub name with a model and a processor, or one of: {', '.join(shipped())}",
                 "Convert released weights with: x2sam pull",
             ) from error
-        return cls(model if "device_map" in kwargs else model.to(device=where), processor)
+        return cls(model if "device_map" in kwargs else model.to(device=where), processor, str(name_or_path))
 
     @property
     def config(self) -> X2SamConfig:

@@ -6,6 +6,7 @@ import glob
 import json
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from x2sam.errors import CheckpointError, InputError, X2SamError
 from x2sam.media import Clip, open_media
-from x2sam.predictor import X2Sam
+from x2sam.predictor import RANDOM, X2Sam
 from x2sam.regions import parse_box, parse_points
 from x2sam.result import Result
 from x2sam.session import Session, Track
@@ -32,7 +33,7 @@ console = Console(stderr=True)
 class Settings:
     """What holds for all inputs of a run."""
 
-    model: str = "nano"
+    model: str = "auto"
     device: str = "auto"
     dtype: str = "auto"
     task: str | None = None
@@ -295,10 +296,12 @@ class _Report:
         self.language_frames = self.mask_frames = 0
 
     def load(self, settings: Settings) -> X2Sam:
-        predictor = X2Sam.from_pretrained(settings.model, settings.device, settings.dtype)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # said below, for both ways to come by it
+            predictor = X2Sam.from_pretrained(settings.model, settings.device, settings.dtype)
         self.loaded = time.perf_counter() - self.start
-        if settings.model == "tiny":
-            console.print("x2sam: 'tiny' has random weights: everything runs, the masks mean nothing")
+        if predictor.name == "tiny":
+            console.print(f"x2sam: {RANDOM}", highlight=False, soft_wrap=True)
         return predictor
 
     def saw(self, session: Session) -> None:

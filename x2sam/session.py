@@ -1,6 +1,6 @@
 """One opened medium: read once, asked as often as you like.
 
-    session = x2sam.X2Sam.from_pretrained("nano").open("clip.mp4")
+    session = x2sam.X2Sam.from_pretrained().open("clip.mp4")
     for frame in session.track("the rabbit"): ...
 
 The language side reads a sample of the frames once and shares that reading between prompts; the mask side goes frame
