@@ -81,7 +81,9 @@ def test_two_prompts_on_one_medium_equal_two_calls(model: X2Sam) -> None:
     session = model.open(picture())
     boxes = {"box": (20, 20, 70, 60), "id": 7, "name": "thing"}
     for ask in ({"prompt": "the cat"}, {"regions": boxes}, {"prompt": ["cat", "dog"]}, {"prompt": "the cat"}):
-        same(session.segment(**ask, **LOW).frames[0], model.segment(picture(), **ask, **LOW).frames[0])
+        opened = session.segment(**ask, **LOW)
+        assert opened.found
+        same(opened.frames[0], model.segment(picture(), **ask, **LOW).frames[0])
 
 
 def test_the_medium_is_read_once(model: X2Sam, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +113,7 @@ def test_batch_equals_one_by_one(model: X2Sam, task: Task) -> None:
     pictures = [picture(i, size) for i, size in enumerate([(90, 140), (64, 64), (120, 50)])]
     prompts = [prompt_for(task, count, p.shape[:2]) for count, p in zip((2, 1, 3), pictures, strict=True)]
     together = model.segment_batch(pictures, prompts, task=task.name, max_new_tokens=6, **LOW)
+    assert len(together) == 3
     for p, prompt, result in zip(pictures, prompts, together, strict=True):
         same(result.frames[0], model.segment(p, prompt, task=task.name, max_new_tokens=6, **LOW).frames[0])
 
@@ -133,6 +136,12 @@ def test_a_stream_of_unknown_length_equals_the_list(model: X2Sam) -> None:
     first = model.track(frames[: model.processor.language_frames], "the cat", **LOW).result
     for a, b in zip(streamed, first.frames, strict=False):
         same(a, b)
+
+
+def test_an_endless_stream_is_not_remembered(model: X2Sam) -> None:
+    track = model.track(iter(clip(5)), "the cat", keep=False, **LOW)
+    assert [frame.index for frame in track] == [0, 1, 2, 3, 4]
+    assert track.done.frames == ()
 
 
 def test_text_streams_in_pieces(model: X2Sam) -> None:

@@ -19,6 +19,7 @@ from x2sam.config import X2SamConfig
 from x2sam.errors import CheckpointError, InputError
 from x2sam.media import Clip, Source, open_media
 from x2sam.model.modeling import X2SamModel
+from x2sam.model.precision import check_dtype
 from x2sam.processing import X2SamProcessor
 from x2sam.requests import make_request
 from x2sam.result import Result
@@ -132,7 +133,8 @@ class X2Sam:
         Args:
             video: a file, folder of frames, URL, camera number, list or iterator of pictures of unknown length ...
             fps: frames a second of sources that do not say.
-            options: as in `segment`, and ``identity`` (``x2sam``, or ``released`` as in the release).
+            options: as in `segment`, ``identity`` (``x2sam``, or ``released`` as in the release), and ``keep``: False
+                forgets each frame's result once it is yielded, for streams without end.
             prompt, regions, task: as in `segment`.
         """
         return self.open(video, kind="video", fps=fps).track(prompt, regions, task, **options)
@@ -239,18 +241,6 @@ def pick_device(device: str = "auto") -> torch.device:
 def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     """The dtype called ``dtype``, if the device can compute in it."""
     if dtype == "auto":
-        return torch.float32 if device.type == "cpu" else _half(device)
-    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise InputError(f"Got the dtype {dtype!r}", "auto, float32, bfloat16 or float16")
-    try:
-        one = torch.ones(1, 1, 4, 4, dtype=found, device=device)
-        torch.nn.functional.conv2d(one, one)
-        torch.nn.functional.grid_sample(one, torch.zeros(1, 1, 1, 2, dtype=found, device=device), align_corners=False)
-    except (RuntimeError, TypeError) as error:
-        raise InputError(f"Got the dtype {dtype}, in which {device} cannot compute", "float32", "Use auto") from error
-    return found
-
-
-def _half(device: torch.device) -> torch.dtype:
-    return torch.bfloat16 if device.type != "mps" else torch.float32
+        return torch.float32 if device.type in ("cpu", "mps") else torch.bfloat16
+    check_dtype(dtype, device)
+    return getattr(torch, dtype) if isinstance(dtype, str) else dtype

@@ -9,9 +9,10 @@ by frame and keeps nothing but the bounded memory bank.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -87,17 +88,14 @@ class Session:
         identity: Identity = "x2sam",
         on_text: Callable[[str], None] | None = None,
         max_new_tokens: int = MAX_NEW_TOKENS,
+        keep: bool = True,
         **options: Any,
     ) -> Track:
         """Segment frame by frame, as the result is iterated. See `X2Sam.track`."""
         request = make_request(self.clip, prompt, regions, task)
         if request.task.is_chat:
             raise InputError(f"Got the task {request.task.name}", "a segmentation task", "For text use chat()")
-        return self.track_asked(self.ask(request, max_new_tokens, on_text), answer_options(options), identity)
-
-    def track_asked(self, asked: Asked, options: AnswerOptions, identity: Identity = "x2sam") -> Track:
-        """Go through the frames with what was `ask`-ed."""
-        return Track(self, asked, options, identity)
+        return Track(self, self.ask(request, max_new_tokens, on_text), answer_options(options), identity, keep)
 
     def chat(
         self,
@@ -114,7 +112,7 @@ class Session:
         asked = self.ask(request, max_new_tokens, on_text, turns)
         if asked.guidance is None:
             return Result(request.task.name, asked.text, (), request.prompt, self.clip)
-        return self.track_asked(asked, answer_options(options)).result
+        return Track(self, asked, answer_options(options)).result
 
     # --- the language side -------------------------------------------------------------------------------------
 
@@ -132,15 +130,15 @@ class Session:
             if turns is None
             else self.processor.encode_turns(turns, request.prompt, self.media)
         )
-        batch = self._to_device(self.processor.collate([encoded]))
+        device = self.model.device
         generates = request.task.generates
         speaker = _Speaker(self.processor, on_text)
         with autocast(self.model):
             prefix = self._read_medium(encoded)
             understanding = self.model.understand(
-                batch["input_ids"],
-                region_masks=batch.get("region_masks"),
-                region_frames=None if "region_masks" not in batch else _rank(encoded.region_frames, self.model.device),
+                encoded.input_ids[None].to(device),
+                region_masks=encoded.region_masks.to(device),
+                region_frames=_rank(encoded.region_frames, device),
                 region_features=self._marked_frames(encoded.region_frames),
                 prefix=prefix,
                 max_new_tokens=max_new_tokens if generates else 0,
@@ -167,10 +165,12 @@ class Session:
 
     def _read_medium(self, encoded: Encoded) -> Prefix:
         if self._prefix is None:
-            pixels = self._to_device(self.processor.collate([replace(encoded, region_masks=encoded.region_masks[:0])]))
+            batch = self.processor.collate([encoded])
             names = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
+            device = self.model.device
             self._prefix = self.model.read_prefix(
-                pixels["input_ids"][:, : encoded.prefix_length], **{n: pixels[n] for n in names if n in pixels}
+                batch["input_ids"][:, : encoded.prefix_length].to(device),
+                **{n: batch[n].to(device) for n in names if n in batch},
             )
         return self._prefix
 
@@ -195,17 +195,17 @@ class Session:
         self._features = dict(zip(wanted, found, strict=True))
         return FrameFeatures.cat(found)
 
-    def _to_device(self, batch: Any) -> Any:
-        return batch.to(self.model.device)
-
 
 class Track:
     """Results of a clip, frame by frame, and the whole at the end.
 
-    Iterating yields a `FrameResult` for every frame as it is done; `result` finishes what is left.
+    Iterating yields a `FrameResult` for every frame as it is done; `result` finishes what is left. With ``keep`` False
+    a frame's result is forgotten once it is yielded, for streams without end.
     """
 
-    def __init__(self, session: Session, asked: Asked, options: AnswerOptions, identity: Identity) -> None:
+    def __init__(
+        self, session: Session, asked: Asked, options: AnswerOptions, identity: Identity = "x2sam", keep: bool = True
+    ) -> None:
         self.session, self.asked, self.options = session, asked, options
         self.tracker = new_tracker(asked, identity)
         # Phrases choose frame by frame in the release; single objects always stay on their masks.
@@ -213,14 +213,11 @@ class Track:
         self.recent = RecentMasks() if stays else None
         self.bank: MemoryBank | None = None
         self._frames = iter(session.clip)
-        self._done: list[FrameResult] = []
+        self._done: deque[FrameResult] = deque(maxlen=None if keep else 0)
 
     def __iter__(self) -> Iterator[FrameResult]:
-        yield from self._done
-        while True:
-            frame = self._next()
-            if frame is None:
-                return
+        yield from tuple(self._done)
+        while (frame := self._next()) is not None:
             yield frame
 
     @property
@@ -245,8 +242,9 @@ class Track:
         item = next(self._frames, None)
         if item is None:
             return None
-        self._done.append(self.step(*item))
-        return self._done[-1]
+        frame = self.step(*item)
+        self._done.append(frame)
+        return frame
 
     @torch.inference_mode()
     def step(self, index: int, time: float | None, frame: Frame) -> FrameResult:

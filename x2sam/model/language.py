@@ -23,6 +23,9 @@ class Prefix:
     length: int
     """Tokens read."""
     cache: DynamicCache
+    image_grid_thw: Tensor | None = None
+    video_grid_thw: Tensor | None = None
+    """Of the media in it, which spatial positions of what follows depend on."""
 
 
 @dataclass(frozen=True)

@@ -193,6 +193,8 @@ class X2SamModel(PreTrainedModel):
             input_ids[:, start:], pixel_values, image_grid_thw, pixel_values_videos, video_grid_thw, regions
         )
         cache = self._cache(prefix, generating=max_new_tokens > 0)
+        if prefix is not None:
+            image_grid_thw, video_grid_thw = prefix.image_grid_thw, prefix.video_grid_thw
         positions = self.language.positions(input_ids, attention_mask, image_grid_thw, video_grid_thw)
         states, normed = self.language.read(
             reading,
@@ -231,7 +233,7 @@ class X2SamModel(PreTrainedModel):
         cache = DynamicCache(config=self.config.language_config.text_config)
         positions = self.language.positions(input_ids, None, pixels.get("image_grid_thw"), pixels.get("video_grid_thw"))
         self.language.read(self.language.embed(input_ids, **pixels), None, cache, positions)
-        return Prefix(input_ids.shape[1], cache)
+        return Prefix(input_ids.shape[1], cache, pixels.get("image_grid_thw"), pixels.get("video_grid_thw"))
 
     def prepare(self, features: FrameFeatures) -> FrameFeatures:
         """Run the pixel decoder now, for frames that several prompts will look at without a memory."""

@@ -30,6 +30,7 @@ def check_dtype(dtype: Any, device: Any = None) -> None:
     try:
         one = torch.ones(1, 1, 1, 1, dtype=found, device=device)
         F.conv2d(one, one)
+        F.grid_sample(one, one.new_zeros(1, 1, 1, 2), align_corners=False)
     except (RuntimeError, TypeError) as error:
         raise InputError(
             f"Got dtype={name!r}, which the device {str(device)!r} does not compute with: {error}",
