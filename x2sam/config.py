@@ -83,6 +83,8 @@ class X2SamConfig(PreTrainedConfig):
     rotary_dtype: str = "float32"
     """Rotary frequencies are rounded to this type first. A language model that was cast as a whole (``.half()``)
     carries rounded frequencies, and what was trained on top of it has learned them."""
+    shared_eyes: bool = False
+    """The language model sees through the mask encoder's backbone and has no vision tower of its own (nano)."""
     region_token_id: int = -400
     """Id of one of the ``region_tokens`` slots that a region occupies in ``input_ids``."""
     seg_token_id: int = 151669
@@ -94,6 +96,8 @@ class X2SamConfig(PreTrainedConfig):
     mask_weight: float = 5.0
     dice_weight: float = 5.0
     no_object_weight: float = 0.1
+    alignment_weight: float = 0.0
+    """Of an auxiliary loss that lets the mask features themselves answer to the conditions, pixel by pixel (ours)."""
     train_points: int = 12544
     """Points per mask in matching and losses; 0 means every pixel."""
     oversample_ratio: float = 3.0
@@ -227,13 +231,12 @@ def nano() -> X2SamConfig:
                 "tie_word_embeddings": True,
             },
             vision_config={
-                "depth": 3,
-                "hidden_size": 192,
-                "intermediate_size": 576,
-                "num_heads": 3,
+                "depth": 0,
+                "hidden_size": 64,
+                "num_heads": 1,
                 "out_hidden_size": 256,
                 "num_position_embeddings": 256,
-                "deepstack_visual_indexes": [1],
+                "deepstack_visual_indexes": [],
             },
             image_token_id=5,
             video_token_id=6,
@@ -255,7 +258,7 @@ def nano() -> X2SamConfig:
         decoder_layers=4,
         decoder_feedforward=512,
         memory_size=4,
-        memory_levels=(0, 1),
+        memory_levels=(0,),
         memory_layers=2,
         memory_feedforward=256,
         memory_dropout=0.0,
@@ -267,7 +270,9 @@ def nano() -> X2SamConfig:
         seg_token_id=7,
         phrase_start_token_id=8,
         phrase_end_token_id=9,
-        train_points=1536,
+        train_points=768,
+        shared_eyes=True,
+        alignment_weight=2.0,
     )
 
 

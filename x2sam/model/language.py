@@ -12,6 +12,7 @@ from transformers import DynamicCache, Qwen3VLForConditionalGeneration
 
 from x2sam.config import X2SamConfig
 from x2sam.errors import InputError
+from x2sam.model.eyes import SharedEyes
 from x2sam.model.layers import projector
 from x2sam.model.mask_decoder import Guidance
 
@@ -47,6 +48,8 @@ class LanguageSide(nn.Module):
         super().__init__()
         self.config = config
         self.qwen = Qwen3VLForConditionalGeneration(config.language_config)
+        if config.shared_eyes:
+            self.qwen.model.visual = SharedEyes(config)
         self.prompt_projector = projector(config.language_config.text_config.hidden_size, config.hidden_dim)
         self.background = nn.Embedding(1, config.hidden_dim)
         if config.rotary_dtype != "float32":

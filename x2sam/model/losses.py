@@ -118,6 +118,26 @@ def layer_losses(
     return {"loss_cls": loss_cls, "loss_mask": bce.sum() / num_masks, "loss_dice": dice.sum() / num_masks}
 
 
+def alignment_loss(frames: Sequence[tuple[Tensor, Targets]]) -> Tensor:
+    """Cross-entropy and dice of what the mask features say of each condition, against all of its masks together.
+
+    It reaches the pixels and the words without the queries in between, which is what a small model learns from first.
+
+    Args:
+        frames: per frame, logits ``[C, h, w]`` and its targets, whose classes count these conditions.
+    """
+    losses = []
+    for logits, target in frames:
+        truth = logits.new_zeros(logits.shape)
+        if len(target.classes):
+            small = F.interpolate(target.masks[:, None].float(), logits.shape[-2:], mode="area")[:, 0]
+            truth = truth.index_add(0, target.classes, small).clamp_max(1)
+        x, y = logits.flatten(1).float(), truth.flatten(1)
+        bce = F.binary_cross_entropy_with_logits(x, y, reduction="none").mean(1)
+        losses.append(bce + _dice(x.sigmoid(), y))
+    return torch.cat(losses).sum() / _num_masks([target for _, target in frames], frames[0][0].device)
+
+
 def sample_points(masks: Tensor, points: Tensor) -> Tensor:
     """Masks ``[M, H, W]`` looked up bilinearly at ``points`` ``[M or 1, P, 2]`` (x, y in 0..1) -> ``[M, P]``."""
     grid = (2 * points - 1).expand(len(masks), -1, -1)[:, :, None]

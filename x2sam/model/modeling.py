@@ -24,7 +24,7 @@ from x2sam.errors import CheckpointError, InputError
 from x2sam.model import efficientnet as _registered  # noqa: F401  the small backbone, by its model type
 from x2sam.model.frames import FrameFeatures, PixelDecoder
 from x2sam.model.language import LanguageSide, Prefix, Reading, marker_spans, share
-from x2sam.model.losses import Layer, Targets, segmentation_losses
+from x2sam.model.losses import Layer, Targets, alignment_loss, segmentation_losses
 from x2sam.model.mask_decoder import ClassHead, Guidance, MaskDecoder, Prediction
 from x2sam.model.mask_memory import FuserBlock, MemoryAttention, MemoryBank, MemoryEncoder
 from x2sam.model.precision import check_dtype
@@ -80,9 +80,12 @@ class X2SamModel(PreTrainedModel):
         encoder_config = config.mask_encoder_config
         self.language = LanguageSide(config)
         self.mask_encoder = Sam2VisionModel(encoder_config)
+        if config.shared_eyes:
+            self.language.qwen.model.visual.look_with(self.mask_encoder.backbone)
         self.pixel_decoder = PixelDecoder(config)
         self.mask_decoder = MaskDecoder(config)
         self.class_head = ClassHead(config)
+        self.alignment = nn.Linear(config.hidden_dim, config.hidden_dim) if config.alignment_weight else None
         self.memory_attention = MemoryAttention(config)
         self.memory_encoder = MemoryEncoder(config)
         self.no_memory = nn.Parameter(torch.zeros(config.hidden_dim))
@@ -260,7 +263,7 @@ class X2SamModel(PreTrainedModel):
         Returns:
             The prediction and the bank for the next frame.
         """
-        layers, bank = self._segment(frame, guidance, bank or MemoryBank(), remember, every_layer=False)
+        layers, bank, _ = self._segment(frame, guidance, bank or MemoryBank(), remember, every_layer=False)
         return layers[-1], bank
 
     def _segment(
@@ -270,7 +273,7 @@ class X2SamModel(PreTrainedModel):
         bank: MemoryBank,
         remember: bool,
         every_layer: bool,
-    ) -> tuple[list[Prediction], MemoryBank]:
+    ) -> tuple[list[Prediction], MemoryBank, Tensor]:
         features = frame if isinstance(frame, FrameFeatures) else self.encode(frame)
         levels, mask_features = self.pixel_decoder(features.fpn) if bank.memories else self._pixels(features)
         recalled = [
@@ -286,7 +289,7 @@ class X2SamModel(PreTrainedModel):
         if remember and self.config.memory_size and not self.config.class_agnostic:
             encoded = self.memory_encoder(levels, layers[-1].class_logits, layers[-1].mask_logits)
             bank = bank.push({i: self.memory_attention.project(m) for i, m in encoded.items()}, self.config.memory_size)
-        return layers, bank
+        return layers, bank, mask_features
 
     # --- training ----------------------------------------------------------------------------------------------
 
@@ -322,7 +325,7 @@ class X2SamModel(PreTrainedModel):
         features = None
         if frames is not None and (targets is not None or region_masks is not None):
             features = self.encode(frames.flatten(0, 1))
-        guidance, offsets, loss_language = None, None, None
+        guidance, own, loss_language = None, None, None
         if input_ids is not None:
             marked = None
             if features is not None and region_masks is not None and region_frames is not None and len(region_masks):
@@ -343,12 +346,15 @@ class X2SamModel(PreTrainedModel):
             guidance = understanding.guidance
             if labels is not None:
                 loss_language = self.language.loss(understanding.normed, labels)
+            counts = guidance.num_conditions
+            own = torch.stack([torch.zeros_like(counts), counts], 1)
             if share_conditions:
                 guidance, offsets = share(guidance)
+                own[:, 0] = offsets
         loss_segmentation, parts = None, None
         if features is not None and targets is not None:
             assert frames is not None
-            parts = self._segmentation_losses(features, frames.shape[:2], frame_mask, guidance, targets, offsets)
+            parts = self._segmentation_losses(features, frames.shape[:2], frame_mask, guidance, targets, own)
             loss_segmentation = torch.stack(list(parts.values())).sum() if parts else None
         losses = [loss for loss in (loss_language, loss_segmentation) if loss is not None]
         return X2SamOutput(
@@ -365,9 +371,12 @@ class X2SamModel(PreTrainedModel):
         frame_mask: Tensor | None,
         guidance: Guidance | None,
         targets: Sequence[Sequence[Targets]],
-        offsets: Tensor | None,
+        own: Tensor | None,
     ) -> dict[str, Tensor]:
-        """Decode every clip frame by frame and score the frames that are real and whose sample has a ``<SEG>``."""
+        """Decode every clip frame by frame and score the frames that are real and whose sample has a ``<SEG>``.
+
+        ``own`` ``[B, 2]``: the first condition of every sample in ``guidance``, and how many are its own.
+        """
         batch, length = clips
         rows = torch.arange(batch, device=features.stage.device)
         if guidance is not None:
@@ -377,20 +386,33 @@ class X2SamModel(PreTrainedModel):
             return {}
         bank = MemoryBank()
         layers: list[list[Layer]] = []
+        aligned: list[tuple[Tensor, Targets]] = []
         wanted: list[Targets] = []
+        own_rows = own.tolist() if own is not None else [[0, 0]] * batch
         for t in range(length):
-            predictions, bank = self._segment(
+            predictions, bank, mask_features = self._segment(
                 features[rows * length + t], guidance, bank, remember=t + 1 < length, every_layer=True
             )
+            per_row = [list(map(Layer, p.class_logits.unbind(), p.mask_logits.unbind())) for p in predictions]
+            answers = self._align(guidance, mask_features)
             for i, row in enumerate(rows.tolist()):
                 if frame_mask is not None and not frame_mask[row, t]:
                     continue
-                target = targets[row][t]
-                if offsets is not None:
-                    target = Targets(target.classes + offsets[row], target.masks)
-                wanted.append(target)
-                layers.append([Layer(p.class_logits[i], p.mask_logits[i]) for p in predictions])
-        return segmentation_losses(layers, wanted, self.config)
+                target, (first, count) = targets[row][t], own_rows[row]
+                wanted.append(Targets(target.classes + first, target.masks))
+                layers.append([layer[i] for layer in per_row])
+                if answers is not None:
+                    aligned.append((answers[i, first : first + count], target))
+        parts = segmentation_losses(layers, wanted, self.config)
+        if aligned:
+            parts["loss_align"] = self.config.alignment_weight * alignment_loss(aligned)
+        return parts
+
+    def _align(self, guidance: Guidance | None, mask_features: Tensor) -> Tensor | None:
+        """What the mask features alone say of every condition, ``[B, C, h, w]``."""
+        if self.alignment is None or guidance is None:
+            return None
+        return torch.einsum("bcd,bdhw->bchw", self.alignment(guidance.conditions[:, :-1]), mask_features)
 
 
 AutoModel.register(X2SamConfig, X2SamModel, exist_ok=True)

@@ -134,7 +134,7 @@ class Run:
         """Named losses of a micro-batch, as shares of the whole update's mean."""
         out = self.model(**batch.inputs)
         words, masks, classes = share.to(self.accelerator.device)
-        kinds = {"loss_mask": masks, "loss_dice": masks, "loss_cls": classes}
+        kinds = {"loss_mask": masks, "loss_dice": masks, "loss_align": masks, "loss_cls": classes}
         parts: dict[str, Tensor] = {}
         if out.loss_language is not None:
             parts["loss_words"] = out.loss_language * words

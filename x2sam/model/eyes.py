@@ -1,0 +1,72 @@
+"""Eyes for a small language model: pictures are seen with the mask encoder's backbone instead of a tower of their own.
+
+A vision transformer learns little from a few ten thousand pictures; a pretrained convolutional backbone is there
+anyway. One picture token is one cell of its last map (stride 32), so Qwen3-VL's patches of 16 pixels, merged two by
+two, fit without change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from x2sam.config import X2SamConfig
+from x2sam.model.layers import projector, sine_positions, tokens
+from x2sam.vision import IMAGENET_MEAN, IMAGENET_STD
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Picture tokens, named as `transformers`' vision towers name them."""
+
+    pooler_output: Tensor
+    """``[tokens, D]``, media one after the other."""
+    deepstack_features: tuple[Tensor, ...] = ()
+
+
+class SharedEyes(nn.Module):
+    """Stands where Qwen3-VL has its vision tower. The backbone belongs to the mask encoder: `look_with` lends it."""
+
+    def __init__(self, config: X2SamConfig) -> None:
+        super().__init__()
+        vision, channels = config.language_config.vision_config, config.mask_encoder_config.backbone_channel_list
+        self.patch, self.merge = vision.patch_size, vision.spatial_merge_size
+        self.temporal = vision.temporal_patch_size
+        dim = channels[0] + channels[1]
+        self.merger = nn.Sequential(
+            nn.LayerNorm(dim), *projector(dim, vision.out_hidden_size)
+        )
+        self._lent: list[Any] = []  # a list hides the module, which is registered, saved and moved by its owner
+
+    def look_with(self, backbone: nn.Module) -> None:
+        """Lend the mask encoder's backbone."""
+        self._lent = [backbone]
+
+    def forward(self, pixels: Tensor, grid_thw: Tensor) -> Seen:
+        """Patches ``[sum t*h*w, 3 * temporal * patch * patch]`` of several media and their grids ``[N, 3]``."""
+        grids = [(t, h, w) for t, h, w in grid_thw.tolist()]
+        if len(set(grids)) == 1:
+            return Seen(self._look(pixels, len(grids) * grids[0][0], *grids[0][1:]))
+        parts = pixels.split([t * h * w for t, h, w in grids])
+        return Seen(torch.cat([self._look(part, *grid) for part, grid in zip(parts, grids, strict=True)]))
+
+    def _look(self, pixels: Tensor, steps: int, height: int, width: int) -> Tensor:
+        m, p = self.merge, self.patch
+        cells = pixels.view(steps, height // m, width // m, m, m, 3, self.temporal, p, p)
+        frames = cells.permute(0, 6, 5, 1, 3, 7, 2, 4, 8).reshape(steps, self.temporal, 3, height * p, width * p)
+        if bool((frames == frames[:, :1]).all()):  # a picture is one frame, shown twice
+            frames = frames[:, :1]
+        shown = frames.shape[1]
+        mean, std = (frames.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        squares = ((frames.flatten(0, 1) + 1) / 2 - mean) / std  # Qwen's -1..1 -> the backbone's
+        maps = self._lent[0](squares).intermediate_hidden_states
+        fine, coarse = (x.permute(0, 3, 1, 2) for x in maps[-2:])
+        fine = F.adaptive_avg_pool2d(fine, coarse.shape[-2:])
+        both = tokens(torch.cat([coarse, fine], 1)).unflatten(0, (steps, shown)).mean(1)  # [steps, cells, D]
+        seen = self.merger(both)
+        places = sine_positions(*coarse.shape[-2:], seen.shape[-1], seen.device, seen.dtype)
+        return (seen + places).flatten(0, 1)
