@@ -159,6 +159,33 @@ def train(
     runner.train(recipe, overrides or [])
 
 
+@app.command()
+def evaluate(
+    splits: Annotated[list[str], typer.Argument(help="Splits of: x2sam data list; world, or world/TASK.")],
+    root: Annotated[Optional[Path], typer.Option(help="Folder of the data sets.")] = None,  # noqa: UP045
+    all_tasks: Annotated[bool, typer.Option("--all-tasks", help="All fourteen tasks of the world.")] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of answers and results; a run in it goes on.")] = Path(
+        "evaluation"
+    ),
+    protocol: Annotated[str, typer.Option(help="public, or released: as the released evaluation does.")] = "public",
+    limit: Annotated[Optional[int], typer.Option(help="Only the first samples (of the world: how many).")] = None,  # noqa: UP045
+    seed: Annotated[int, typer.Option(help="Of drawn prompts and negatives, and of the world.")] = 0,
+    part: Annotated[str, typer.Option(help="Of the world: test or val.")] = "test",
+    size: Annotated[int, typer.Option(help="Of the world: pixels a side.")] = 224,
+    frames: Annotated[int, typer.Option(help="Of the world: frames of a clip.")] = 8,
+    model: Model = "auto",
+    device: Device = "auto",
+    dtype: DType = "auto",
+) -> None:
+    """Score a model on data sets; exit code 1 where a sample failed."""
+    from x2sam.evaluate.command import exit_code, run
+    from x2sam.predictor import X2Sam
+
+    loaded = X2Sam.from_pretrained(model, device=device, dtype=dtype)
+    scores = run(splits, root, loaded, out, protocol, limit, all_tasks, seed, part, size, frames)
+    sys.exit(exit_code(scores))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. A first word that is no verb is an input of `segment`."""
     words = list(sys.argv[1:] if arguments is None else arguments)

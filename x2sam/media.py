@@ -271,7 +271,7 @@ def _open_objects(source: Any, kind: Kind | None, fps: float | None) -> Clip:
     if isinstance(source, (Image.Image, np.ndarray)):
         source, kind = [source], kind or "image"
     name = kind or "video"
-    if isinstance(source, (list, tuple)):
+    if isinstance(source, Sequence):
         frames: _Frames = _Sequence(source, f"the {name}", to_frame, _steps(len(source), fps), fps)
     elif isinstance(source, Iterable):
         timed = ((i, i / fps if fps else None, to_frame(p, f"frame {i}").copy()) for i, p in enumerate(source))

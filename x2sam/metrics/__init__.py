@@ -6,7 +6,7 @@ They take run-length coded masks, id maps and ids, nothing of the model. See ``b
 from x2sam.metrics.average_precision import Instance, MaskAP, TrackAP
 from x2sam.metrics.base import Metric
 from x2sam.metrics.captions import CaptionScore, PhraseLikeness
-from x2sam.metrics.grounded_caption import GroundedMasks
+from x2sam.metrics.grounded_caption import GroundedMasks, GroundedNouns
 from x2sam.metrics.grouped import Grouped
 from x2sam.metrics.identity import TrackIdentity
 from x2sam.metrics.panoptic import PanopticQuality, VideoPanopticQuality
@@ -18,6 +18,7 @@ from x2sam.metrics.stq import SegmentationTrackingQuality
 __all__ = [
     "CaptionScore",
     "GroundedMasks",
+    "GroundedNouns",
     "Grouped",
     "Instance",
     "MaskAP",

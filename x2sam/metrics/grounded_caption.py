@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from x2sam.errors import InputError
 from x2sam.metrics.average_precision import Instance, TrackAP
 from x2sam.metrics.base import Metric, ratio
-from x2sam.metrics.overlap import tube_iou
+from x2sam.metrics.overlap import Tube, tube_iou
 
 MATCH = 0.5
 """IoU, and likeness of the phrases, from which a phrase counts as recalled."""
@@ -63,6 +63,39 @@ class GroundedMasks(Metric):
             "mIoU": ratio(self.iou, self.samples),
             "Recall": ratio(self.recalled, self.phrases),
         }
+
+
+class GroundedNouns(Metric):
+    """Of the phrases of a grounded caption, how many have their mask (IoU 1/2), and how many of these their noun.
+
+    Masks are paired as in ``GroundedMasks``; the noun of a phrase is its last word, in the singular. Needs no language
+    model, so it suits captions of few words. Memory does not grow.
+    """
+
+    state = ("phrases", "recalled", "named")
+
+    def __init__(self) -> None:
+        self.phrases = self.recalled = self.named = 0
+
+    def update(
+        self, predicted: Sequence[tuple[str, Tube]], truth: Sequence[tuple[str, Tube]], threshold: float = 0.5
+    ) -> None:
+        """Count in one image or video: phrases with the mask of every frame."""
+        iou = tube_iou([tube for _, tube in predicted], [tube for _, tube in truth])
+        pairs = [(p, t) for p, t in _greedy_pairs(iou) if iou[p, t] >= threshold]
+        self.phrases += len(truth)
+        self.recalled += len(pairs)
+        self.named += sum(noun(predicted[p][0]) == noun(truth[t][0]) for p, t in pairs)
+
+    def compute(self) -> dict[str, float]:
+        """``MaskRecall``; ``Nouns``, the share of the recalled whose noun is right."""
+        return {"MaskRecall": ratio(self.recalled, self.phrases), "Nouns": ratio(self.named, self.recalled)}
+
+
+def noun(phrase: str) -> str:
+    """``two striped boats`` -> ``boat``."""
+    words = phrase.lower().split()
+    return words[-1].removesuffix("s") if words else ""
 
 
 def _greedy_pairs(iou: NDArray[np.float64]) -> list[tuple[int, int]]:

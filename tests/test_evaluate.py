@@ -1,0 +1,170 @@
+"""Evaluation: the truth scores full marks, wrong answers do not, and no way of running changes a digit."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from x2sam.data.base import Records
+from x2sam.evaluate.answers import VIEWS, Answer, AnswerFiles, View, answer, read_answer
+from x2sam.evaluate.judges import JUDGES, judge, setting_of
+from x2sam.evaluate.report import headline, markdown
+from x2sam.evaluate.run import Score, evaluate
+from x2sam.evaluate.splits import find_split, names_of, open_records
+from x2sam.masks import RLE
+from x2sam.predictor import X2Sam
+from x2sam.prompts import read_answer as read_phrases
+from x2sam.types import Sample, Segment
+
+SPLITS = names_of("world", all_tasks=True)
+SIZE = 64
+
+
+def records(name: str, count: int = 3) -> Records:
+    return open_records(find_split(name), None, part="val", size=SIZE, frames=4, count=count)
+
+
+def oracle(sample: Sample, index: int, broken: bool = False) -> Answer:
+    """What a perfect model answers; ``broken``: with masks that are somewhere else."""
+    phrases = tuple(p.text for p in read_phrases(sample.answer or "")[1]) if not sample.prompt.conditions else ()
+    labels = sample.prompt.labels or phrases
+
+    def segment(t: int, track) -> Segment:
+        rle = track.masks[t]
+        if broken:
+            rle = RLE.encode(np.roll(~rle.decode(), 7, axis=0))
+        thing = sample.prompt.conditions[track.condition].is_thing if sample.prompt.conditions else True
+        return Segment(rle, labels[track.condition], 1.0, track.object_id, track.condition, t, thing)
+
+    frames = tuple(
+        tuple(segment(t, track) for track in sample.objects if track.masks[t] is not None)
+        for t in range(len(sample.frames))
+    )
+    things = tuple(c.is_thing for c in sample.prompt.conditions)
+    view = View(frames, phrases, sample.answer or "")
+    return Answer(index, sample.sample_id, sample.prompt.labels, things, dict.fromkeys(VIEWS, view))
+
+
+def scored(name: str, broken: bool = False) -> dict[str, float]:
+    split, samples = find_split(name), list(records(name))
+    answers = [oracle(sample, i, broken) for i, sample in enumerate(samples)]
+    setting = setting_of(answers, "public")
+    numbers: dict[str, float] = {}
+    for metric in split.metrics:
+        group = judge(metric).make(setting)
+        for sample, said in zip(samples, answers, strict=True):
+            judge(metric).score(group, sample, said, setting)
+        for m in group:
+            numbers = m.compute() | numbers
+    return headline(Score(split, len(samples), numbers))
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_the_truth_scores_full_marks_and_a_wrong_answer_does_not(name: str) -> None:
+    perfect, wrong = scored(name), scored(name, broken=True)
+    assert perfect
+    for number, value in perfect.items():
+        assert value == pytest.approx(0 if number == "IDSW" else 100), number
+    main = next(iter(perfect))
+    assert wrong[main] < 80  # what is absent, and found absent, stays right
+
+
+def test_every_metric_of_every_split_has_a_judge_and_a_headline() -> None:
+    for name in SPLITS:
+        assert set(find_split(name).metrics) <= set(JUDGES)
+
+
+def test_open_vocabulary_splits_hold_one_kind_of_novelty() -> None:
+    for kind in ("combination", "category"):
+        ids = [s.sample_id for s in records(f"world/img_ovseg/{'combinations' if kind == 'combination' else 'categories'}")]
+        assert all(f"new {kind}" in i for i in ids)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> X2Sam:
+    return X2Sam.from_pretrained("tiny")
+
+
+def test_a_killed_run_goes_on_without_asking_again(tiny: X2Sam, tmp_path: Path, monkeypatch) -> None:
+    split = find_split("world/img_refseg")
+    whole = evaluate(tiny, split, records(split.name, 4), tmp_path / "whole")
+    first = evaluate(tiny, split, records(split.name, 4), tmp_path / "parts", limit=2)
+    assert first.samples == 2
+    file = tmp_path / "parts" / "answers-0.jsonl"
+    file.write_bytes(file.read_bytes() + b'{"index": 2, "id": "wor')  # killed in the middle of a line
+    asked = []
+
+    def counting(model, sample, index, *rest):
+        asked.append(index)
+        return answer(model, sample, index, *rest)
+
+    monkeypatch.setattr("x2sam.evaluate.run.answer", counting)
+    again = evaluate(tiny, split, records(split.name, 4), tmp_path / "parts")
+    assert asked == [2, 3]
+    assert again.numbers == whole.numbers
+    evaluate(tiny, split, records(split.name, 4), tmp_path / "parts")
+    assert asked == [2, 3]
+
+
+def test_a_failing_sample_scores_zero_is_reported_and_asked_again(tiny: X2Sam, tmp_path: Path, monkeypatch) -> None:
+    split = find_split("world/img_intseg")
+    samples = list(records(split.name, 2))
+    bad = dataclasses.replace(samples[1], frames=(np.zeros((0, 5, 3), dtype=np.uint8),))
+    mixed = Records(2, lambda i: (samples[0], dataclasses.replace(bad, objects=samples[1].objects))[i])
+    score = evaluate(tiny, split, Records(2, lambda i: [samples[0], mixed[1]][i]), tmp_path)
+    assert list(score.errors) == [samples[1].sample_id]
+    assert len([a for a in AnswerFiles(tmp_path).read() if a.error]) == 1
+    mended = evaluate(tiny, split, Records(2, lambda i: samples[i]), tmp_path)
+    assert not mended.errors
+
+
+def test_a_record_that_cannot_be_read_is_reported(tiny: X2Sam, tmp_path: Path) -> None:
+    split = find_split("world/img_intseg")
+    samples = records(split.name, 2)
+
+    def make(index: int) -> Sample:
+        if index == 1:
+            raise ValueError("broken")
+        return samples[0]
+
+    score = evaluate(tiny, split, Records(2, make), tmp_path)
+    assert "broken" in next(iter(score.errors.values()))
+
+
+def test_answers_survive_the_file(tiny: X2Sam) -> None:
+    sample = records("world/vid_genseg", 1)[0]
+    record = answer(tiny, sample, 0, ["default"], "public")
+    assert not record.get("error"), record
+    back = read_answer(json.loads(json.dumps(record)))
+    assert len(back.views["default"].frames) == len(sample.frames)
+    assert back.labels == sample.prompt.labels
+
+
+def test_two_processes_give_the_same_digits(tiny: X2Sam, tmp_path: Path) -> None:
+    name = "world/img_refseg"
+    code = (
+        "import sys; from pathlib import Path; from x2sam.evaluate.command import run; from x2sam import X2Sam\n"
+        f"s = run(['{name}'], None, X2Sam.from_pretrained('tiny'), Path(sys.argv[1]), limit=3, size={SIZE}, part='val')"
+    )
+    script = tmp_path / "run.py"
+    script.write_text(code)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29733"]
+    env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, str(script), str(tmp_path / "two")], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    two = json.loads((tmp_path / "two" / "results.json").read_text())["splits"][name]
+    split = find_split(name)
+    one = evaluate(
+        tiny, split, open_records(split, None, part="val", size=SIZE, count=3), tmp_path / "one", limit=3
+    )
+    assert two["numbers"] == {k: v for k, v in one.numbers.items() if v == v} | {k: None for k, v in one.numbers.items() if v != v}
+
+
+def test_markdown_stands_beside_the_paper() -> None:
+    split = dataclasses.replace(find_split("world/img_genseg"), name="coco_panoptic_val", metrics=("pq",))
+    assert "PQ 50.0 (54.1)" in markdown([Score(split, 1, {"PQ": 0.5})])

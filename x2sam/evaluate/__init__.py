@@ -1,0 +1,1 @@
+"""Measuring a model on splits: answers first, on disk, then every metric from them."""

@@ -1,0 +1,62 @@
+"""``x2sam evaluate``: splits by name, a table in the end, exit code 1 where samples failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from accelerate import PartialState
+from rich.console import Console
+
+from x2sam.evaluate import report
+from x2sam.evaluate.run import Score, evaluate, progress_bar
+from x2sam.evaluate.splits import find_split, names_of, open_records
+from x2sam.predictor import X2Sam
+
+
+def run(
+    names: Sequence[str],
+    root: Path | None,
+    model: X2Sam,
+    out: Path,
+    protocol: str = "public",
+    limit: int | None = None,
+    all_tasks: bool = False,
+    seed: int = 0,
+    part: str = "test",
+    size: int = 224,
+    frames: int = 8,
+) -> list[Score]:
+    """Evaluate every split and write ``results.json`` and ``results.md`` into ``out``.
+
+    Answers are kept in ``out/SPLIT``; a run that was killed goes on with them. The other arguments are those of
+    `evaluate` and `open_records`.
+    """
+    splits = [find_split(name) for wanted in names for name in names_of(wanted, all_tasks)]
+    main = PartialState().is_main_process
+    console, scores = Console(stderr=True), []
+    bar, move = progress_bar()
+    with bar:
+        for split in splits:
+            records = open_records(split, root, seed, part, size, frames, limit)
+            folder = out / split.name.replace("/", "-")
+            move(split.name, 0, len(records))
+            score = evaluate(model, split, records, folder, protocol, limit, move)
+            scores.append(score)
+            if main:
+                report.write(scores, out, model.name, protocol)
+                line = "  ".join(f"{n} {v:.1f}" for n, v in report.headline(score).items())
+                bar.console.print(f"{split.name}: {line}")
+    if main:
+        console.print(report.table(scores))
+        for score in scores:
+            for sample, error in list(score.errors.items())[:5]:
+                console.print(f"failed: {sample}: {error}", style="red", markup=False)
+    return scores
+
+
+def exit_code(scores: Sequence[Score]) -> int:
+    """1 where a sample failed."""
+    return int(any(score.errors for score in scores))
+
+

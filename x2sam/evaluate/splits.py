@@ -1,0 +1,82 @@
+"""What can be evaluated: rows of the catalog, and every task of the generated world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from x2sam.data.base import Records, Split
+from x2sam.data.catalog import get_split, open_split
+from x2sam.data.world import World
+from x2sam.errors import InputError
+from x2sam.tasks import get_task
+from x2sam.types import Sample
+
+WORLD = "world"
+WORLD_SAMPLES = 100
+"""Samples of each of the world's splits, unless said otherwise; there is no end of them."""
+NEW = {"": (0, 1, 2, 3), "/combinations": (0, 1, 2), "/categories": (3,)}
+"""The indices modulo 4 of the two kinds of held-back samples (see `World`); open-vocabulary tasks only."""
+
+# fmt: off
+_METRICS: dict[str, tuple[str, ...]] = {
+    "img_genseg": ("pq", "miou", "mask_ap"),
+    "img_ovseg": ("miou", "pq"),
+    "img_refseg": ("referring",),
+    "img_reaseg": ("referring",),
+    "img_gcgseg": ("gcg",),
+    "img_intseg": ("interactive",),
+    "img_vgdseg": ("mask_ap",),
+    "vid_genseg": ("vpq", "stq", "identity"),
+    "vid_ovseg": ("miou", "vpq"),
+    "vid_refseg": ("jf", "referring"),
+    "vid_reaseg": ("jf", "referring"),
+    "vid_gcgseg": ("gcg",),
+    "vid_objseg": ("jf", "identity"),
+    "vid_vgdseg": ("track_ap", "identity"),
+}
+# fmt: on
+
+
+def names_of(wanted: str, all_tasks: bool = False) -> list[str]:
+    """The splits that a name on the command line stands for: ``world`` with ``--all-tasks`` is all of its tasks."""
+    if wanted != WORLD:
+        return [wanted]
+    if not all_tasks:
+        raise InputError("Got 'world'", "world/TASK, such as world/img_refseg", "Add --all-tasks for all fourteen")
+    return [f"{WORLD}/{task}{kind}" for task in _METRICS for kind in (list(NEW)[1:] if "ovseg" in task else [""])]
+
+
+def find_split(name: str) -> Split:
+    """The row called ``name``."""
+    if not name.startswith(f"{WORLD}/"):
+        return get_split(name)
+    task, slash, kind = name.removeprefix(f"{WORLD}/").partition("/")
+    if get_task(task).is_chat or slash + kind not in (NEW if "ovseg" in task else {"": ()}):
+        raise InputError(f"Got the split {name!r}", f"{WORLD}/TASK with one of: {', '.join(_METRICS)}")
+    return Split(name, task, WORLD, {"new": slash + kind}, _METRICS[task])
+
+
+def open_records(
+    split: Split, root: Path | None, seed: int = 0, part: str = "test", size: int = 224, frames: int = 8,
+    count: int | None = None,
+) -> Records:
+    """The samples of a split.
+
+    Args:
+        split: from `find_split`.
+        root: folder of the data sets; not needed for the world.
+        seed: of what is drawn: prompts, negatives; of the world itself.
+        part, size, frames, count: of the world: ``test`` or ``val``, pixels a side, frames of a clip, samples.
+    """
+    if split.family == WORLD:
+        world, places = World(part, (size, size), frames, seed), NEW[split.options["new"]]
+
+        def make(index: int) -> Sample:
+            turn, place = divmod(index, len(places))
+            return world.sample(split.task, 4 * turn + places[place])
+
+        return Records(WORLD_SAMPLES if count is None else count, make)
+    if root is None:
+        raise InputError(f"Got {split.name} without a folder", "the data sets' root", "Say --root DIR")
+    return open_split(split.name, root, seed)
+
