@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerPixelDecoder, Mask2FormerPreTrainedModel
 
 from x2sam.config import X2SamConfig
+from x2sam.model.deformable import DeformableAttention
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class PixelDecoder(Mask2FormerPreTrainedModel):
     def __init__(self, config: X2SamConfig) -> None:
         super().__init__(config.pixel_decoder_config)
         self.decoder = Mask2FormerPixelDecoder(self.config, [config.hidden_dim] * 3)
+        for layer in self.decoder.encoder.layers:
+            layer.self_attn = DeformableAttention(config.hidden_dim, config.num_heads, n_levels=3, n_points=4)
         self.post_init()
 
     def forward(self, fpn: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:

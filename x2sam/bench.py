@@ -1,0 +1,170 @@
+"""``x2sam bench segment``: seconds, memory and arithmetic of the mask side on one stream, as fractions of this machine.
+
+Random weights: what is measured does not depend on what was learned. The language side is left out (it reads once per
+clip); its guidance is random, too.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+from transformers.models.sam2.configuration_sam2 import Sam2VisionConfig
+
+from x2sam.config import X2SamConfig, preset, tiny
+from x2sam.errors import InputError
+from x2sam.model.mask_decoder import Guidance
+from x2sam.model.mask_memory import MemoryBank
+from x2sam.model.modeling import X2SamModel
+
+MATMUL = 2048
+"""Side of the square matrices whose product sets the machine's peak."""
+CONDITIONS, WORDS = 8, 24
+"""Of the random guidance."""
+
+# fmt: off
+ENCODERS: dict[str, dict[str, Any]] = {
+    "hiera-tiny": {"backbone": {}, "channels": [768, 384, 192, 96]},
+    "hiera-large": {
+        "backbone": {
+            "hidden_size": 144, "num_attention_heads": 2, "blocks_per_stage": [2, 6, 36, 4],
+            "embed_dim_per_stage": [144, 288, 576, 1152], "num_attention_heads_per_stage": [2, 4, 8, 16],
+            "window_size_per_stage": [8, 4, 16, 8], "global_attention_blocks": [23, 33, 43],
+        },
+        "channels": [1152, 576, 288, 144],
+    },
+}
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One measurement; sizes in pixels, frames and queries, times in seconds, memory in megabytes."""
+
+    name: str
+    size: int
+    queries: int
+    memory: int
+    frames: int
+    threads: int
+    seconds_per_frame: float
+    """Median of the frames after the memory is full."""
+    first_mask_seconds: float
+    peak_mb: float
+    growth_mb_per_frame: float
+    """Between the first and the last frame with a full memory."""
+    gflop_per_frame: float
+    """Counted over matrix products, convolutions and attention, with a full memory."""
+    peak_gflops: float
+    """Measured: a product of two large matrices."""
+    fraction_of_peak: float
+
+
+def configuration(encoder: str, size: int = 0, queries: int = 0, memory: int = -1) -> X2SamConfig:
+    """What is measured: a preset (``nano``, ``4b``), or the released mask side over a SAM2 encoder of another size.
+
+    The language side is the smallest there is; zeros (and memory -1) leave the preset's sizes.
+    """
+    if encoder in ENCODERS:
+        parts = ENCODERS[encoder]
+        mask_encoder = Sam2VisionConfig(
+            backbone_config={"model_type": "sam2_hiera_det_model", **parts["backbone"]},
+            backbone_channel_list=parts["channels"],
+        )
+        config = X2SamConfig(language_config=tiny().language_config, mask_encoder_config=mask_encoder)
+    elif encoder in ("nano", "4b"):
+        config = preset(encoder)
+        if not config.shared_eyes:
+            config.language_config = tiny().language_config
+    else:
+        raise InputError(f"Got the encoder {encoder!r}", f"one of: {', '.join([*ENCODERS, 'nano', '4b'])}")
+    config.image_size = size or config.image_size
+    config.num_queries = queries or config.num_queries
+    config.memory_size = memory if memory >= 0 else config.memory_size
+    return config
+
+
+def bench_segment(
+    encoder: str = "hiera-tiny", size: int = 0, queries: int = 0, frames: int = 16, memory: int = -1, device: str = "cpu"
+) -> Bench:
+    """Segment a stream of random frames; see `configuration` for the sizes.
+
+    Raises:
+        InputError: not enough frames to fill the memory.
+    """
+    config = configuration(encoder, size, queries, memory)
+    if frames < config.memory_size + 2:
+        raise InputError(f"Got {frames} frames", f"more than the {config.memory_size} that the memory holds, by 2")
+    torch.manual_seed(0)
+    model = X2SamModel(config).eval().requires_grad_(False).to(device)
+    guidance = random_guidance(config, device)
+    process, memory_used, seconds = psutil.Process(), [], []
+    bank: MemoryBank | None = None
+    with torch.no_grad():
+        model.segment(_frame(config, device), guidance)  # the first call prepares kernels and tables
+        for _ in range(frames):
+            frame = _frame(config, device)
+            started = time.perf_counter()
+            prediction, bank = model.segment(frame, guidance, bank)
+            float(prediction.mask_logits.sum())  # waits for the device
+            seconds.append(time.perf_counter() - started)
+            memory_used.append(process.memory_info().rss / 2**20)
+        with FlopCounterMode(display=False) as counter:
+            model.segment(_frame(config, device), guidance, bank)
+    full = slice(config.memory_size, None)
+    median = statistics.median(seconds[full])
+    peak, work = matmul_peak(device), counter.get_total_flops() / 1e9
+    grown = memory_used[-1] - memory_used[config.memory_size]
+    return Bench(
+        name=encoder,
+        size=config.image_size,
+        queries=config.num_queries,
+        memory=config.memory_size,
+        frames=frames,
+        threads=torch.get_num_threads(),
+        seconds_per_frame=median,
+        first_mask_seconds=seconds[0],
+        peak_mb=max(memory_used),
+        growth_mb_per_frame=grown / max(len(memory_used[full]) - 1, 1),
+        gflop_per_frame=work,
+        peak_gflops=peak,
+        fraction_of_peak=work / median / peak,
+    )
+
+
+def matmul_peak(device: str = "cpu", repeats: int = 5) -> float:
+    """Billion operations a second of the best of some large float32 matrix products."""
+    a, b = torch.randn(2, MATMUL, MATMUL, device=device)
+    best = float("inf")
+    for _ in range(repeats):
+        started = time.perf_counter()
+        float((a @ b)[0, 0])
+        best = min(best, time.perf_counter() - started)
+    return 2 * MATMUL**3 / best / 1e9
+
+
+def random_guidance(config: X2SamConfig, device: str = "cpu") -> Guidance:
+    """As a prompt of some categories would give."""
+    dim = config.hidden_dim
+
+    def yes(*shape: int) -> Tensor:
+        return torch.ones(shape, dtype=torch.bool, device=device)
+
+    return Guidance(
+        conditions=torch.randn(1, CONDITIONS + 1, dim, device=device),
+        condition_mask=yes(1, CONDITIONS + 1),
+        tokens=torch.randn(1, WORDS, dim, device=device),
+        token_mask=yes(1, WORDS),
+        seg=torch.randn(1, 1, dim, device=device),
+        has_seg=yes(1),
+    )
+
+
+def _frame(config: X2SamConfig, device: str) -> Tensor:
+    return torch.randn(1, 3, config.image_size, config.image_size, device=device)
