@@ -275,11 +275,16 @@ def preview_world(out: Path, split: str, seed: int, per_task: int) -> None:
     print(json.dumps({"outputs": [str(out)]}))
 
 
-def train(recipe: str, overrides: Sequence[str]) -> None:
-    """Train, and say where the model is."""
+def train(recipe: str, overrides: Sequence[str], data: Path | None = None) -> None:
+    """Train, and say where the model is. Own data bring their tasks, unless ``tasks=`` says which."""
     from x2sam.train.loop import train as run
     from x2sam.train.recipes import resolve
 
+    if data is not None:
+        from x2sam.data.own import open_own
+
+        tasks = ",".join(open_own(data).records)
+        overrides = [f"source={data}", f"tasks={tasks}", *overrides]
     print(json.dumps({"outputs": [str(run(resolve(recipe, overrides)))]}))
 
 

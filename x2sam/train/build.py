@@ -13,6 +13,7 @@ from torch import nn
 from x2sam.config import X2SamConfig, preset
 from x2sam.errors import CheckpointError, InputError
 from x2sam.model.modeling import X2SamModel
+from x2sam.predictor import find_weights
 from x2sam.processing import X2SamProcessor
 from x2sam.tasks import TASKS
 from x2sam.testing.tiny import tiny_processor
@@ -37,13 +38,14 @@ def build(config: TrainConfig, source: Source) -> tuple[X2SamModel, X2SamProcess
         CheckpointError: ``init`` holds no weights.
     """
     torch.manual_seed(config.seed)
-    model_config = X2SamConfig.from_pretrained(config.init) if config.init else preset(config.preset)
+    init = find_weights(config.init) if config.init else ""
+    model_config = X2SamConfig.from_pretrained(init) if init else preset(config.preset)
     model_config.class_agnostic = config.stage == "agnostic"
     model_config.image_size = config.image_size or model_config.image_size
     model = X2SamModel(model_config)
-    if config.init:
-        load_matching(model, Path(config.init))
-        processor = X2SamProcessor.from_pretrained(config.init)
+    if init:
+        load_matching(model, Path(init))
+        processor = X2SamProcessor.from_pretrained(init)
         processor.image_size = model_config.image_size
     else:
         processor = _remembered(Path(config.out) / "processor", lambda: new_processor(config, model_config, source))

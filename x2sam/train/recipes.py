@@ -24,7 +24,7 @@ class TrainConfig:
     preset: str = "nano"
     """Sizes of a new model; not used when ``init`` brings its own."""
     init: str = ""
-    """Folder of weights to start from (`save_pretrained`); whatever has the same name and shape is taken."""
+    """``nano``, or a folder of weights to start from (`save_pretrained`); whatever has the same name and shape is taken."""
     image_size: int = 0
     """Side of the mask branch's frames; 0 is what the preset or ``init`` says."""
     backbone: str = ""
@@ -42,6 +42,7 @@ class TrainConfig:
 
     # --- data --------------------------------------------------------------------------------------------------
     source: str = "world"
+    """``world``, a folder of your own annotations, or ``module:Class``."""
     tasks: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TASKS, 1))
     """How often each task's turn comes, relative to the others."""
     image_batch: int = 4
@@ -212,7 +213,7 @@ def finetune() -> TrainConfig:
     """Adapt a trained model: adapters on the language model, everything around it in full."""
     return TrainConfig(
         out="runs/finetune",
-        init="runs/joint_nano/model",
+        init="nano",
         stage="joint",
         lora_rank=16,
         tasks=_ALL_TASKS,

@@ -1,0 +1,160 @@
+"""A user's own folder of annotations as training data: COCO json, YouTube-VIS json, or json lines of Samples.
+
+Pictures lie in the folder, in ``images``, or in a folder called as the json. From instances two tasks are made each:
+finding the categories, and finding the object that a drawn region shows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from x2sam.data.base import Records, Split, drawn_for, part, read_json, record_error
+from x2sam.data.families import coco_instance, sample_jsonl, ytvis
+from x2sam.errors import DataError, InputError
+from x2sam.masks import RLE
+from x2sam.regions import synthesize
+from x2sam.tasks import get_task
+from x2sam.types import Condition, Prompt, Region, RegionKind, Sample
+
+VALIDATION = 10
+"""Every tenth record is kept for validation, where there are so many."""
+NEGATIVES = 32
+"""Categories that a training prompt names at most, besides those that are there."""
+MARKED = 4
+"""Objects of one sample that regions are drawn on, at most."""
+KINDS: tuple[RegionKind, ...] = get_args(RegionKind)
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """A folder's samples by task; a `Source` for training."""
+
+    records: dict[str, Records]
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """Number of samples per task."""
+        return {task: len(records) for task, records in self.records.items()}
+
+    def sample(self, task: str, index: int) -> Sample:
+        """A sample of a task."""
+        if task not in self.records:
+            raise InputError(f"Got the task {task}", f"one that the data serve: {', '.join(self.records)}")
+        return self.records[task][index % len(self.records[task])]
+
+
+def open_own(folder: Path, part_of: str = "train", seed: int = 0) -> OwnData:
+    """Read a folder.
+
+    Args:
+        folder: with ``*.json`` (COCO, YouTube-VIS) or ``*.jsonl`` files; files called ``val*`` are for validation only.
+        part_of: ``train`` or ``val``. Without a validation file every tenth record is one.
+        seed: of drawn regions and negatives.
+
+    Raises:
+        DataError: nothing to read, or a wrong record; names file and record.
+    """
+    files = sorted(f for f in folder.iterdir() if f.suffix in (".json", ".jsonl")) if folder.is_dir() else []
+    apart = [f for f in files if f.stem.lower().startswith("val")]
+    chosen = apart if part_of == "val" and apart else [f for f in files if f not in apart]
+    found: dict[str, list[Records]] = defaultdict(list)
+    for file in chosen:
+        for task, records in (_lines if file.suffix == ".jsonl" else _instances)(file, seed).items():
+            found[task].append(records if apart else _share(records, part_of))
+    if not found:
+        raise DataError(
+            f"{folder}: no annotations", "*.json (COCO, YouTube-VIS) or *.jsonl files", "See docs/training.md"
+        )
+    return OwnData({task: _joined(parts) for task, parts in found.items()})
+
+
+def _instances(file: Path, seed: int) -> dict[str, Records]:
+    """The tasks of a COCO or YouTube-VIS json."""
+    content = read_json(file, dict)
+    video = "videos" in content
+    entries = part(content, "videos" if video else "images", list, file, None)
+    if not entries:
+        raise record_error(file, None, "no images", "at least one")
+    first = entries[0]["file_names"][0] if video else entries[0]["file_name"]
+    options = {"json": file.name, "images": _pictures(file, first), "categories": NEGATIVES}
+    family, media, marked = (ytvis.read, "vid", "objseg") if video else (coco_instance.read, "img", "intseg")
+    plain = family(file.parent, Split(file.stem, f"{media}_genseg", "", options, ()), seed)
+    return {f"{media}_genseg": plain, f"{media}_{marked}": _marked(plain, f"{media}_{marked}", seed)}
+
+
+def _pictures(file: Path, first: str) -> str:
+    """The folder that the file's names start from, relative to the json's."""
+    for place in (".", "images", "JPEGImages", file.stem):
+        if (file.parent / place / first).is_file():
+            return place
+    raise record_error(file, None, f"the picture {first} is missing", "in the folder, in images/, or in JPEGImages/")
+
+
+def _lines(file: Path, seed: int) -> dict[str, Records]:
+    """The tasks that the lines name."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    with file.open("rb") as lines:
+        for number, line in enumerate(text for text in lines if text.strip()):
+            try:
+                task = json.loads(line).get("task", "img_genseg")
+            except ValueError:
+                task = "img_genseg"  # whoever reads the record names the line
+            rows[get_task(task).name].append(number)
+    records = sample_jsonl.read(file.parent, Split(file.stem, "img_genseg", "", {"json": file.name}, ()), seed)
+    return {task: _pick(records, numbers) for task, numbers in rows.items()}
+
+
+def _marked(records: Records, task: str, seed: int) -> Records:
+    """The same pictures, with regions drawn on their objects instead of names."""
+
+    def make(index: int) -> Sample:
+        for step in range(len(records)):  # a picture without an object gives its turn to the next
+            sample = records[(index + step) % len(records)]
+            objects = [track for track in sample.objects if not track.is_crowd and any(track.masks)]
+            if objects:
+                rng = drawn_for(seed, index)
+                chosen = [objects[i] for i in rng.permutation(len(objects))[:MARKED]]
+                conditions = tuple(Condition(region=_drawn(track.masks, track.object_id, rng)) for track in chosen)
+                tracks = tuple(replace(track, condition=i) for i, track in enumerate(chosen))
+                return replace(sample, task=task, prompt=Prompt(conditions), objects=tracks)
+        raise InputError("Got data without a single object", "at least one annotated mask")
+
+    return Records(len(records), make)
+
+
+def _drawn(masks: Sequence[RLE | None], object_id: int, rng: np.random.Generator) -> Region:
+    frame, mask = next((t, mask) for t, mask in enumerate(masks) if mask is not None and mask.area)
+    kind = KINDS[rng.integers(len(KINDS))]
+    return Region(RLE.encode(synthesize(mask.decode(), kind, rng)), kind, frame, object_id)
+
+
+def _share(records: Records, part_of: str) -> Records:
+    """The records of one part."""
+    if len(records) < VALIDATION:
+        return records
+    kept = [i for i in range(len(records)) if (i % VALIDATION == VALIDATION - 1) == (part_of == "val")]
+    return _pick(records, kept)
+
+
+def _pick(records: Records, numbers: Sequence[int]) -> Records:
+    return Records(len(numbers), lambda i: records[numbers[i]])
+
+
+def _joined(parts: list[Records]) -> Records:
+    ends = np.cumsum([len(p) for p in parts])
+
+    def make(index: int) -> Sample:
+        place = int(np.searchsorted(ends, index, side="right"))
+        return parts[place][index - int(ends[place - 1] if place else 0)]
+
+    return Records(int(ends[-1]), make)
+
+
+__all__ = ["OwnData", "open_own"]
