@@ -12,6 +12,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from x2sam.data.cli import app as data
 from x2sam.errors import X2SamError
 
 app = typer.Typer(
@@ -152,11 +153,15 @@ def pull(
 def train(
     recipe: Annotated[str, typer.Argument(help="agnostic_nano, joint_nano, joint_4b or finetune.")],
     overrides: Annotated[MaybeTexts, typer.Argument(help="key=value, for example: updates=100 lr=1e-4")] = None,
+    data: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Folder of your annotations: COCO json, YouTube-VIS json, or json lines."),
+    ] = None,
 ) -> None:
     """Train by a recipe. A run in the recipe's folder is continued."""
     from x2sam import runner
 
-    runner.train(recipe, overrides or [])
+    runner.train(recipe, overrides or [], data)
 
 
 @app.command()
@@ -164,15 +169,21 @@ def evaluate(
     splits: Annotated[list[str], typer.Argument(help="Splits of: x2sam data list; world, or world/TASK.")],
     root: Annotated[Optional[Path], typer.Option(help="Folder of the data sets.")] = None,  # noqa: UP045
     all_tasks: Annotated[bool, typer.Option("--all-tasks", help="All fourteen tasks of the world.")] = False,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of answers and results; a run in it goes on.")] = Path(
-        "evaluation"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of answers and results; a run in it goes on.")
+    ] = Path("evaluation"),
     protocol: Annotated[str, typer.Option(help="public, or released: as the released evaluation does.")] = "public",
     limit: Annotated[Optional[int], typer.Option(help="Only the first samples (of the world: how many).")] = None,  # noqa: UP045
     seed: Annotated[int, typer.Option(help="Of drawn prompts and negatives, and of the world.")] = 0,
     part: Annotated[str, typer.Option(help="Of the world: test or val.")] = "test",
     size: Annotated[int, typer.Option(help="Of the world: pixels a side.")] = 224,
     frames: Annotated[int, typer.Option(help="Of the world: frames of a clip.")] = 8,
+    identity: Annotated[
+        str, typer.Option(help="x2sam or released: how ids are kept; by default as the protocol.")
+    ] = "",
+    settings: Annotated[
+        MaybeTexts, typer.Option("--set", help="key=value of the model's configuration, such as memory_size=0.")
+    ] = None,
     model: Model = "auto",
     device: Device = "auto",
     dtype: DType = "auto",
@@ -181,8 +192,9 @@ def evaluate(
     from x2sam.evaluate.command import exit_code, run
     from x2sam.predictor import X2Sam
 
-    loaded = X2Sam.from_pretrained(model, device=device, dtype=dtype)
-    scores = run(splits, root, loaded, out, protocol, limit, all_tasks, seed, part, size, frames)
+    changes = {key: int(value) for key, _, value in (text.partition("=") for text in settings or [])}
+    loaded = X2Sam.from_pretrained(model, device=device, dtype=dtype, **changes)
+    scores = run(splits, root, loaded, out, protocol, limit, all_tasks, seed, part, size, frames, identity)
     sys.exit(exit_code(scores))
 
 
@@ -212,25 +224,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(141)
 
 
-def _data_group() -> typer.Typer:
-    data = typer.Typer(help="Training and evaluation data.", no_args_is_help=True)
-
-    @data.command()
-    def preview(
-        out: Annotated[Path, typer.Argument(help="Picture to write.")] = Path("world.png"),
-        split: Annotated[str, typer.Option(help="train, val or test")] = "train",
-        seed: Annotated[int, typer.Option()] = 0,
-        per_task: Annotated[int, typer.Option(help="Samples of every task.")] = 2,
-    ) -> None:
-        """A contact sheet of the generated world, to look at."""
-        from x2sam import runner
-
-        runner.preview_world(out, split, seed, per_task)
-
-    return data
-
-
-app.add_typer(_data_group(), name="data")
+app.add_typer(data, name="data")
 
 if __name__ == "__main__":
     main()

@@ -53,7 +53,9 @@ class Answer:
     """Why there is none: its masks count as not found."""
 
 
-def answer(model: X2Sam, sample: Sample, index: int, views: Sequence[str], protocol: str) -> dict[str, Any]:
+def answer(
+    model: X2Sam, sample: Sample, index: int, views: Sequence[str], protocol: str, identity: str
+) -> dict[str, Any]:
     """Ask for every view; the record to be written."""
     conditions = sample.prompt.conditions
     record: dict[str, Any] = {
@@ -70,7 +72,6 @@ def answer(model: X2Sam, sample: Sample, index: int, views: Sequence[str], proto
         session = model.open(clip)
         for view in views:
             options = {**VIEWS[view], "protocol": protocol}
-            identity = "released" if protocol == "released" else "x2sam"
             record["views"][view] = _packed(
                 session.track(sample.prompt, task=sample.task, identity=identity, **options).result
             )

@@ -26,6 +26,7 @@ def run(
     part: str = "test",
     size: int = 224,
     frames: int = 8,
+    identity: str = "",
 ) -> list[Score]:
     """Evaluate every split and write ``results.json`` and ``results.md`` into ``out``.
 
@@ -41,7 +42,7 @@ def run(
             records = open_records(split, root, seed, part, size, frames, limit)
             folder = out / split.name.replace("/", "-")
             move(split.name, 0, len(records))
-            score = evaluate(model, split, records, folder, protocol, limit, move)
+            score = evaluate(model, split, records, folder, protocol, limit, move, identity)
             scores.append(score)
             if main:
                 report.write(scores, out, model.name, protocol)

@@ -47,6 +47,7 @@ def evaluate(
     protocol: str = "public",
     limit: int | None = None,
     on_progress: Progress | None = None,
+    identity: str = "",
 ) -> Score:
     """Score a model on a split.
 
@@ -57,6 +58,7 @@ def evaluate(
         folder: where the answers are kept; those that are there already are not asked again.
         protocol: ``public``, or ``released``: masks, identities and metrics as the released evaluation has them.
         limit: only the first samples.
+        identity: how ids are kept over time, ``x2sam`` or ``released``; left out, as the protocol does.
 
     Returns:
         The same numbers, to the last digit, in every process and with any number of processes.
@@ -69,6 +71,7 @@ def evaluate(
         )
     state = PartialState()
     count = len(records) if limit is None else min(limit, len(records))
+    identity = identity or ("released" if protocol == "released" else "x2sam")
     views = sorted({judge(name).view for name in split.metrics})
     tell = on_progress if on_progress is not None and state.is_main_process else _silent
     files = AnswerFiles(folder, state.process_index)
@@ -78,7 +81,7 @@ def evaluate(
     started = time.monotonic()
     for place, index in enumerate(mine):
         tell("answering", place, len(mine))
-        files.append(_answered(model, split, records, index, views, protocol))
+        files.append(_answered(model, split, records, index, views, protocol, identity))
     seconds = time.monotonic() - started
     state.wait_for_everyone()
     setting = setting_of(files.read(count), protocol)
@@ -87,14 +90,14 @@ def evaluate(
 
 
 def _answered(
-    model: X2Sam, split: Split, records: Records, index: int, views: list[str], protocol: str
+    model: X2Sam, split: Split, records: Records, index: int, views: list[str], protocol: str, identity: str
 ) -> dict[str, Any]:
     try:
         sample = records[index]
     except Exception as error:  # a damaged record is reported like a sample that fails
         unread = {"index": index, "id": f"{split.name} {index}", "labels": [], "things": [], "views": {}}
         return {**unread, "error": f"{type(error).__name__}: {error}"}
-    return answer(model, sample, index, views, protocol)
+    return answer(model, sample, index, views, protocol, identity)
 
 
 def score(
