@@ -81,7 +81,9 @@ def test_every_metric_of_every_split_has_a_judge_and_a_headline() -> None:
 
 def test_open_vocabulary_splits_hold_one_kind_of_novelty() -> None:
     for kind in ("combination", "category"):
-        ids = [s.sample_id for s in records(f"world/img_ovseg/{'combinations' if kind == 'combination' else 'categories'}")]
+        ids = [
+            s.sample_id for s in records(f"world/img_ovseg/{'combinations' if kind == 'combination' else 'categories'}")
+        ]
         assert all(f"new {kind}" in i for i in ids)
 
 
@@ -159,10 +161,10 @@ def test_two_processes_give_the_same_digits(tiny: X2Sam, tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr[-2000:]
     two = json.loads((tmp_path / "two" / "results.json").read_text())["splits"][name]
     split = find_split(name)
-    one = evaluate(
-        tiny, split, open_records(split, None, part="val", size=SIZE, count=3), tmp_path / "one", limit=3
-    )
-    assert two["numbers"] == {k: v for k, v in one.numbers.items() if v == v} | {k: None for k, v in one.numbers.items() if v != v}
+    one = evaluate(tiny, split, open_records(split, None, part="val", size=SIZE, count=3), tmp_path / "one", limit=3)
+    assert two["numbers"] == {k: v for k, v in one.numbers.items() if v == v} | {
+        k: None for k, v in one.numbers.items() if v != v
+    }
 
 
 def test_markdown_stands_beside_the_paper() -> None:

@@ -36,7 +36,14 @@ def coco(folder: Path, count: int = 12) -> None:
             pixels[mask] = (200, 30 + 150 * k, 30)
             code = RLE.encode(mask).to_coco()
             annotations.append(
-                {"id": 10 * i + k + 1, "image_id": i, "category_id": k + 1, "segmentation": code, "iscrowd": 0, "area": 1}
+                {
+                    "id": 10 * i + k + 1,
+                    "image_id": i,
+                    "category_id": k + 1,
+                    "segmentation": code,
+                    "iscrowd": 0,
+                    "area": 1,
+                }
             )
         Image.fromarray(pixels).save(folder / "images" / f"{i}.png")
     categories = [{"id": 1, "name": "cup"}, {"id": 2, "name": "spoon"}]
@@ -98,7 +105,13 @@ def test_own_data_train(tmp_path: Path) -> None:
     config = resolve(
         "finetune",
         [
-            *(f"source={tmp_path / 'data'}", f"out={tmp_path / 'run'}", "init=", "preset=tiny", "tasks=img_genseg,img_intseg"),
+            *(
+                f"source={tmp_path / 'data'}",
+                f"out={tmp_path / 'run'}",
+                "init=",
+                "preset=tiny",
+                "tasks=img_genseg,img_intseg",
+            ),
             *("updates=2", "image_batch=2", "validate_every=0", "validation_samples=1", "workers=0", "lora_rank=2"),
         ],
     )

@@ -91,7 +91,12 @@ def configuration(encoder: str, size: int = 0, queries: int = 0, memory: int = -
 
 
 def bench_segment(
-    encoder: str = "hiera-tiny", size: int = 0, queries: int = 0, frames: int = 16, memory: int = -1, device: str = "cpu"
+    encoder: str = "hiera-tiny",
+    size: int = 0,
+    queries: int = 0,
+    frames: int = 16,
+    memory: int = -1,
+    device: str = "cpu",
 ) -> Bench:
     """Segment a stream of random frames; see `configuration` for the sizes.
 

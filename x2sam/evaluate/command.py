@@ -59,5 +59,3 @@ def run(
 def exit_code(scores: Sequence[Score]) -> int:
     """1 where a sample failed."""
     return int(any(score.errors for score in scores))
-
-

@@ -215,9 +215,7 @@ def _ap(metrics: Sequence[Metric], sample: Sample, answer: Answer, setting: Sett
 
 
 def _at(instances: Sequence[Instance], t: int) -> list[Instance]:
-    return [
-        Instance((i.masks[t],), i.category, i.score, i.crowd) for i in instances if t < len(i.masks) and i.masks[t]
-    ]
+    return [Instance((i.masks[t],), i.category, i.score, i.crowd) for i in instances if t < len(i.masks) and i.masks[t]]
 
 
 def _identity(metrics: Sequence[Metric], sample: Sample, answer: Answer, setting: Setting) -> None:
@@ -262,9 +260,7 @@ JUDGES: dict[str, Judge] = {
     "mvc": Judge("semantic", lambda s: [VideoConsistency()], _consistency),
     "track_ap": Judge("instance", _track_metric, _ap),
     "vvgd": Judge("instance", _track_metric, _ap),
-    "jf": Judge(
-        "default", lambda s: [RegionBoundary("frames" if s.protocol == "released" else "objects")], _jf
-    ),
+    "jf": Judge("default", lambda s: [RegionBoundary("frames" if s.protocol == "released" else "objects")], _jf),
     "identity": Judge("default", lambda s: [TrackIdentity()], _identity),
 }
 

@@ -165,4 +165,3 @@ def progress_bar() -> tuple[Any, Progress]:
         bar.update(row, description=doing, completed=done, total=total)
 
     return bar, move
-

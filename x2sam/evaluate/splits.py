@@ -57,7 +57,12 @@ def find_split(name: str) -> Split:
 
 
 def open_records(
-    split: Split, root: Path | None, seed: int = 0, part: str = "test", size: int = 224, frames: int = 8,
+    split: Split,
+    root: Path | None,
+    seed: int = 0,
+    part: str = "test",
+    size: int = 224,
+    frames: int = 8,
     count: int | None = None,
 ) -> Records:
     """The samples of a split.
@@ -79,4 +84,3 @@ def open_records(
     if root is None:
         raise InputError(f"Got {split.name} without a folder", "the data sets' root", "Say --root DIR")
     return open_split(split.name, root, seed)
-

@@ -37,9 +37,7 @@ class SharedEyes(nn.Module):
         self.patch, self.merge = vision.patch_size, vision.spatial_merge_size
         self.temporal = vision.temporal_patch_size
         dim = channels[0] + channels[1]
-        self.merger = nn.Sequential(
-            nn.LayerNorm(dim), *projector(dim, vision.out_hidden_size)
-        )
+        self.merger = nn.Sequential(nn.LayerNorm(dim), *projector(dim, vision.out_hidden_size))
         self._lent: list[Any] = []  # a list hides the module, which is registered, saved and moved by its owner
 
     def look_with(self, backbone: nn.Module) -> None:

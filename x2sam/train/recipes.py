@@ -146,45 +146,51 @@ _ALL_TASKS = {
 _FINE = ",".join(f"mask_encoder.backbone.{part}." for part in ("stem", "blocks.0", "blocks.1"))
 
 
+_NANO_TASKS = _ALL_TASKS | {"img_genseg": 4, "img_refseg": 4, "img_intseg": 2, "vid_genseg": 1}
+
+
 def agnostic_nano() -> TrainConfig:
-    """Phase 1 of nano: find every object, without names."""
+    """Phase 1 of nano: find every object, without names. Made for two processes of one thread."""
     return TrainConfig(
         out="runs/agnostic_nano",
         backbone="imagenet",
+        image_size=160,
+        world_size=160,
         stage="agnostic",
         trains="mask_encoder.",
         frozen=_FINE,
         tasks={"img_genseg": 1},
-        image_batch=8,
+        image_batch=4,
         lr=1e-3,
         slow_prefix="mask_encoder.backbone.",
         slow_scale=0.2,
         decay_vectors=False,
         updates=100_000,
-        max_minutes=15,
+        max_minutes=18,
         threads=1,
     )
 
 
 def joint_nano() -> TrainConfig:
-    """Phase 2 of nano: every task together."""
+    """Phase 2 of nano: every task together. Made for two processes of one thread."""
     return TrainConfig(
         out="runs/joint_nano",
         init="runs/agnostic_nano/model",
+        world_size=160,
         stage="all",
         frozen=_FINE,
-        tasks=_ALL_TASKS,
-        image_batch=8,
-        video_batch=3,
+        tasks=_NANO_TASKS,
+        image_batch=4,
+        video_batch=2,
         video_accumulation=1,
         clip_length=4,
-        lr=7e-4,
+        lr=5e-4,
         slow_prefix="mask_encoder.backbone.",
         slow_scale=0.2,
         decay_vectors=False,
         beta2=0.98,
         updates=100_000,
-        max_minutes=60,
+        max_minutes=100,
         threads=1,
     )
 
