@@ -95,9 +95,9 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "images" / "0.png").unlink()
     with pytest.raises(DataError, match=r"the picture 0\.png is missing"):
         open_own(tmp_path)
+    config = resolve("finetune", [f"source={tmp_path / 'nowhere'}", "init=", "preset=tiny"])
     with pytest.raises(InputError, match="a folder"):
-        resolve_source = resolve("finetune", [f"source={tmp_path / 'nowhere'}", "init=", "preset=tiny"])
-        train(resolve_source)
+        train(config)
 
 
 def test_own_data_train(tmp_path: Path) -> None:

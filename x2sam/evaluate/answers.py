@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,10 +151,8 @@ class AnswerFiles:
             offset = 0
             with path.open("rb") as file:
                 for line in file:
-                    try:
+                    with suppress(ValueError):  # cut short by a kill
                         yield path, offset, json.loads(line)
-                    except ValueError:  # cut short by a kill
-                        pass
                     offset += len(line)
 
 

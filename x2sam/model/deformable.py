@@ -46,8 +46,7 @@ class DeformableAttention(mask2former.Mask2FormerPixelDecoderEncoderMultiscaleDe
             )
         assert reference_points is not None
         x = self.with_pos_embed(hidden_states, position_embeddings)
-        batch, queries, dim = x.shape
-        shape = (batch, queries, self.n_heads, self.n_levels, self.n_points)
+        shape = (*x.shape[:2], self.n_heads, self.n_levels, self.n_points)
         values = self.value_proj(encoder_hidden_states)  # [B, L, D]
         if attention_mask is not None:  # True: padding
             values = values.masked_fill(attention_mask[..., None], 0.0)
