@@ -5,17 +5,20 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from x2sam.data.base import Records
+from x2sam.data.base import Records, lazy_frames
 from x2sam.evaluate.answers import VIEWS, Answer, AnswerFiles, View, answer, read_answer
 from x2sam.evaluate.judges import JUDGES, judge, setting_of
 from x2sam.evaluate.report import headline, markdown
 from x2sam.evaluate.run import Score, evaluate
 from x2sam.evaluate.splits import find_split, names_of, open_records
+from x2sam.evaluate.submit import submit
 from x2sam.masks import RLE
 from x2sam.predictor import X2Sam
 from x2sam.prompts import read_answer as read_phrases
@@ -170,3 +173,46 @@ def test_two_processes_give_the_same_digits(tiny: X2Sam, tmp_path: Path) -> None
 def test_markdown_stands_beside_the_paper() -> None:
     split = dataclasses.replace(find_split("world/img_genseg"), name="coco_panoptic_val", metrics=("pq",))
     assert "PQ 50.0 (54.1)" in markdown([Score(split, 1, {"PQ": 0.5})])
+
+
+def in_files(sample: Sample, folder: Path, name: str) -> Sample:
+    """A sample whose frames are files, called ``name``."""
+    folder.mkdir(parents=True)
+    for t, frame in enumerate(sample.frames):
+        Image.fromarray(frame).save(folder / f"{t * 5:05d}.png")
+    return dataclasses.replace(sample, sample_id=name, frames=lazy_frames(sorted(folder.iterdir())))
+
+
+def test_phrases_are_submitted_as_a_picture_of_each_frame(tmp_path: Path) -> None:
+    sample = in_files(records("world/vid_refseg", 1)[0], tmp_path / "v", "clip/" + "0")
+    split = dataclasses.replace(find_split("world/vid_refseg"), hidden=True)
+    path = submit(split, Records(1, lambda i: sample), [oracle(sample, 0)], tmp_path, tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == [f"Annotations/clip/0/{t * 5:05d}.png" for t in range(4)]
+        for t, name in enumerate(archive.namelist()):
+            pixels = np.asarray(Image.open(archive.open(name))) == 255
+            truth = [track.masks[t] for track in sample.objects if track.condition == 0]
+            assert pixels.sum() == sum(mask.area for mask in truth if mask)
+
+
+def test_objects_are_submitted_as_palettes_of_their_ids(tmp_path: Path) -> None:
+    sample = in_files(records("world/vid_objseg", 1)[0], tmp_path / "v", "clip")
+    split = dataclasses.replace(find_split("world/vid_objseg"), hidden=True)
+    path = submit(split, Records(1, lambda i: sample), [oracle(sample, 0)], tmp_path, tmp_path)
+    wanted = {c.region.object_id for c in sample.prompt.conditions}
+    with zipfile.ZipFile(path) as archive:
+        ids = {int(i) for name in archive.namelist() for i in np.unique(np.asarray(Image.open(archive.open(name))))}
+    assert ids == wanted | {0}
+
+
+def test_tracks_are_submitted_with_the_ids_of_the_file(tmp_path: Path) -> None:
+    sample = in_files(records("world/vid_genseg", 1)[0], tmp_path / "v", "17")
+    rows = [{"id": 100 + i, "name": label} for i, label in enumerate(sample.prompt.labels)]
+    (tmp_path / "valid.json").write_text(json.dumps({"categories": rows}))
+    split = dataclasses.replace(find_split("world/vid_genseg"), options={"json": "valid.json"}, hidden=True)
+    path = submit(split, Records(1, lambda i: sample), [oracle(sample, 0)], tmp_path, tmp_path)
+    entries = json.loads(path.read_text())
+    assert {e["video_id"] for e in entries} == {17}
+    labels = sorted(100 + track.condition for track in sample.objects)
+    assert sorted(e["category_id"] for e in entries) == labels
+    assert all(len(e["segmentations"]) == 4 for e in entries)

@@ -37,7 +37,8 @@ class AnswerOptions:
     """How sure, how many and how separate segments must be. Thresholds are probabilities."""
 
     threshold: float | None = None
-    """Least score of a segment (of a pixel's class, in the semantic form); None: 0.5, as the task's default is."""
+    """Least score of a segment (of a pixel's class, in the semantic form); None: the task's default, 0.5, and what the
+    model was calibrated to for phrases and single objects."""
     mask_threshold: float = 0.5
     """Least probability of a pixel of a mask."""
     overlap_threshold: float = 0.8
@@ -51,6 +52,10 @@ class AnswerOptions:
     union_threshold: float | None = None
     """Generalised referring: queries at least this sure join the best one of their phrase in one segment."""
     protocol: Literal["public", "released"] = "public"
+    presence: float = 0.5
+    """The default ``threshold`` of phrases; set from the model's configuration."""
+    object_presence: float = 0.5
+    """The default ``threshold`` of single objects."""
 
     def __post_init__(self) -> None:
         for name in ("threshold", "mask_threshold", "overlap_threshold", "union_threshold"):
@@ -113,6 +118,8 @@ class Rules:
 def rules_of(task: Task, options: AnswerOptions) -> Rules:
     if options.protocol == "public":
         rules = Rules()
+        if task.answer == "best":
+            rules = replace(rules, threshold=options.object_presence if task.one_region else options.presence)
     else:
         rules = Rules(full=True, always=True, duplicates=1.0, own_pixels=False, fuse=False, geometry=0.0)
         if task.answer == "generic" and options.form == "semantic":

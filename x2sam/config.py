@@ -91,6 +91,12 @@ class X2SamConfig(PreTrainedConfig):
     phrase_start_token_id: int = 151670
     phrase_end_token_id: int = 151671
 
+    # --- answers ---------------------------------------------------------------------------------------------------
+    presence_threshold: float = 0.5
+    """A phrase whose best mask scores less is said not to be there; calibrated on validation (`train.ship`)."""
+    object_threshold: float = 0.5
+    """The same for an object that a region shows, frame by frame."""
+
     # --- losses ------------------------------------------------------------------------------------------------
     class_weight: float = 2.0
     mask_weight: float = 5.0

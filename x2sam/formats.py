@@ -229,7 +229,7 @@ def davis(result: Result, path: Path) -> None:
         raise InputError("Got object ids above 255 for a palette", "at most 255", "Use the format 'panoptic'")
     for frame in result.frames:
         picture = Image.fromarray(_id_map(frame, first).astype(np.uint8), mode="P")
-        picture.putpalette(_PALETTE)
+        picture.putpalette(DAVIS_PALETTE)
         picture.save(path / Path(result.clip.frame_name(frame.index)).with_suffix(".png").name)
 
 
@@ -240,7 +240,7 @@ def _davis_palette() -> bytes:
     return np.stack(channels, axis=1).astype(np.uint8).tobytes()
 
 
-_PALETTE = _davis_palette()
+DAVIS_PALETTE = _davis_palette()
 
 
 def panoptic(result: Result, path: Path) -> None:

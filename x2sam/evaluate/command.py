@@ -9,8 +9,10 @@ from accelerate import PartialState
 from rich.console import Console
 
 from x2sam.evaluate import report
+from x2sam.evaluate.answers import AnswerFiles
 from x2sam.evaluate.run import Score, evaluate, progress_bar
 from x2sam.evaluate.splits import find_split, names_of, open_records
+from x2sam.evaluate.submit import submit
 from x2sam.predictor import X2Sam
 
 
@@ -44,6 +46,8 @@ def run(
             move(split.name, 0, len(records))
             score = evaluate(model, split, records, folder, protocol, limit, move, identity)
             scores.append(score)
+            if split.hidden and main and root is not None:
+                bar.console.print(submit(split, records, AnswerFiles(folder).read(limit), root, folder))
             if main:
                 report.write(scores, out, model.name, protocol)
                 line = "  ".join(f"{n} {v:.1f}" for n, v in report.headline(score).items())

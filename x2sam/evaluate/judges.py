@@ -13,6 +13,7 @@ from x2sam.errors import DataError
 from x2sam.evaluate.answers import Answer
 from x2sam.masks import RLE, union
 from x2sam.metrics import (
+    CaptionScore,
     GroundedMasks,
     GroundedNouns,
     Grouped,
@@ -204,6 +205,11 @@ def _jf(metrics: Sequence[Metric], sample: Sample, answer: Answer, setting: Sett
         metrics[0].update(ours[first:], theirs[first:], void)
 
 
+def _captions(metrics: Sequence[Metric], sample: Sample, answer: Answer, setting: Setting) -> None:
+    said = answer.views["default"].text if "default" in answer.views else ""
+    metrics[0].update(answer.index, said, [read_answer(sample.answer or "")[0]])
+
+
 def _ap(metrics: Sequence[Metric], sample: Sample, answer: Answer, setting: Setting) -> None:
     """Of tracks, or of every frame by itself."""
     ours, theirs = _instances(sample, answer, "instance", setting)
@@ -255,6 +261,7 @@ JUDGES: dict[str, Judge] = {
     "referring": Judge("default", lambda s: [ReferringIoU()], _referring),
     "interactive": Judge("default", lambda s: [Grouped(ReferringIoU)], _interactive),
     "gcg": Judge("default", lambda s: [GroundedMasks(), GroundedNouns()], _gcg),
+    "captions": Judge("default", lambda s: [CaptionScore()], _captions),
     "vpq": Judge("default", lambda s: [VideoPanopticQuality(s.things)], _pq),
     "stq": Judge("default", lambda s: [SegmentationTrackingQuality(s.things)], _pq),
     "mvc": Judge("semantic", lambda s: [VideoConsistency()], _consistency),

@@ -15,16 +15,28 @@ from x2sam.tasks import get_task
 HEADLINE: dict[str, tuple[str, ...]] = {
     "pq": ("PQ",), "miou": ("mIoU",), "mask_ap": ("AP", "AP50"), "referring": ("cIoU", "gIoU", "N-acc", "T-acc"),
     "interactive": ("point/gIoU", "scribble/gIoU", "box/gIoU", "mask/gIoU"),
-    "gcg": ("MaskRecall", "Nouns", "mIoU", "AP50"), "vpq": ("VPQ",), "stq": ("STQ",), "mvc": ("mVC@8", "mVC@16"),
+    "gcg": ("MaskRecall", "Nouns", "mIoU", "AP50"), "captions": ("METEOR", "CIDEr"),
+    "vpq": ("VPQ",), "stq": ("STQ",), "mvc": ("mVC@8", "mVC@16"),
     "track_ap": ("AP", "AP50"), "vvgd": ("AP", "AP50"), "jf": ("J&F",), "identity": ("HOTA", "IDF1", "IDSW"),
 }
 """Which numbers of a metric a table shows."""
 PAPER: dict[str, dict[str, float]] = {
-    "coco_panoptic_val": {"PQ": 54.1}, "coco_semantic_val": {"mIoU": 64.8}, "coco_instance_val": {"AP": 45.8},
-    "ade20k_panoptic_val": {"PQ": 31.2}, "ade20k_semantic_val": {"mIoU": 38.2}, "ade20k_instance_val": {"AP": 20.2},
-    "refcoco_val": {"cIoU": 84.0}, "reasonseg_val": {"cIoU": 64.5, "gIoU": 71.1},
-    "vipseg_val": {"VPQ": 47.3}, "vspw_val": {"mIoU": 65.1, "mVC@8": 90.0, "mVC@16": 86.5},
-    "ref_youtube_vos_val": {"J&F": 78.5}, "ref_davis_val": {"J&F": 79.0},
+    "img_genseg_coco_panoptic_val": {"PQ": 54.1}, "img_genseg_coco_panoptic_semantic_val": {"mIoU": 64.8},
+    "img_genseg_coco_instance_val": {"AP": 45.8}, "img_ovseg_ade20k_panoptic_val": {"PQ": 31.2},
+    "img_ovseg_ade20k_panoptic_semantic_val": {"mIoU": 38.2}, "img_ovseg_ade20k_instance_val": {"AP": 20.2},
+    "img_refseg_refcoco_val": {"cIoU": 84.0}, "img_reaseg_lisa_val": {"cIoU": 64.5, "gIoU": 71.1},
+    "img_gcgseg_val": {"METEOR": 15.2, "CIDEr": 35.6, "AP50": 33.1, "mIoU": 67.1},
+    "img_vgdseg_coco_point_val": {"AP": 45.9, "AP50": 68.2}, "img_vgdseg_coco_box_val": {"AP": 48.5, "AP50": 71.6},
+    "vid_genseg_vipseg_panoptic_val": {"VPQ": 47.3},
+    "vid_genseg_vspw_semantic_val": {"mIoU": 65.1, "mVC@8": 90.0, "mVC@16": 86.5},
+    "vid_genseg_yt19_instance_val": {"AP": 69.9, "AP50": 88.4},
+    "vid_ovseg_yt21_instance_val": {"AP": 60.3, "AP50": 78.0},
+    "vid_refseg_yt21_val": {"J&F": 78.5}, "vid_refseg_davis17_val": {"J&F": 79.0},
+    "vid_reaseg_revos_referring_val": {"J&F": 69.3}, "vid_reaseg_revos_reasoning_val": {"J&F": 70.3},
+    "vid_reaseg_revos_all_val": {"J&F": 69.9}, "vid_objseg_yt19_seen_val": {"J&F": 76.0},
+    "vid_objseg_yt19_unseen_val": {"J&F": 61.4}, "vid_objseg_yt19_all_val": {"J&F": 74.0},
+    "vid_vgdseg_yt19_point_val": {"AP": 73.8, "AP50": 93.5}, "vid_vgdseg_yt19_box_val": {"AP": 74.4, "AP50": 93.9},
+    "vid_vgdseg_vipseg_point_val": {"AP": 55.5, "AP50": 75.4}, "vid_vgdseg_vipseg_box_val": {"AP": 57.8, "AP50": 78.3},
 }
 """The paper's numbers (arXiv 2605.00891), from its own evaluation, which departs from the public protocols."""
 # fmt: on

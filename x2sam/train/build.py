@@ -93,11 +93,15 @@ def _remembered(folder: Path, make: Callable[[], X2SamProcessor]) -> X2SamProces
 
 
 def initialise(model: X2SamModel) -> None:
-    """Start the decoders as DETR-like models are: Xavier weights, and queries that differ from each other.
+    """Start the decoders as DETR-like models are: Xavier weights, and queries and words that differ from each other.
 
     `transformers`' own start (everything at 0.02) leaves a narrow network's queries alike and its masks at zero for
-    hundreds of updates.
+    hundreds of updates, and lets the context drown the words: all categories get one and the same condition, and
+    nothing pulls them apart. The last norm is lowered in turn, since its output meets the same embeddings.
     """
+    nn.init.normal_(model.get_input_embeddings().weight)
+    text = model.language.qwen.model.language_model
+    nn.init.constant_(text.norm.weight, text.config.hidden_size**-0.5)
     for part in (model.mask_decoder, model.memory_attention, model.memory_encoder):
         for name, module in part.named_modules():
             if isinstance(module, nn.Linear) and not name.endswith("text_attention.o_proj"):

@@ -24,8 +24,8 @@ class TrainConfig:
     preset: str = "nano"
     """Sizes of a new model; not used when ``init`` brings its own."""
     init: str = ""
-    """``nano``, or a folder of weights to start from (`save_pretrained`): what has the same name and shape is taken, and
-    the sizes are its own."""
+    """``nano``, or a folder of weights to start from (`save_pretrained`): what has the same name and shape is taken,
+    and the sizes are its own."""
     image_size: int = 0
     """Side of the mask branch's frames; 0 is what the preset or ``init`` says."""
     backbone: str = ""

@@ -1,0 +1,102 @@
+"""Make a trained model ready to be used: calibrate when it says "not there", round to float16, write the folder.
+
+python -m x2sam.train.ship runs/joint_nano/model nano
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from x2sam.data.world import World
+from x2sam.masks import RLE
+from x2sam.predictor import WEIGHTS, X2Sam
+from x2sam.train.checkpointing import write_folder
+
+KEPT = 0.94
+"""Of the phrases that match something, how many must be answered; the rest of the freedom goes to absent ones."""
+GRID = np.linspace(0.02, 0.9, 89)
+Observed = NDArray[np.float64]
+"""``[N, 3]``: score of the best answer, its IoU, and whether there was anything to find."""
+
+
+def observe(model: X2Sam, task: str, samples: int, side: int) -> Observed:
+    """What the model says about validation samples when it must always answer, frame by frame."""
+    world = World("val", size=(side, side), frames=4)
+    return np.array([row for i in range(samples) for row in _rows(model, world, task, i)])
+
+
+def _rows(model: X2Sam, world: World, task: str, index: int) -> Iterator[tuple[float, float, float]]:
+    sample = world.sample(task, index)
+    session = model.open(sample.frames if len(sample.frames) > 1 else sample.frames[0])
+    result = session.track(sample.prompt, task=task, threshold=0.0).result
+    for t, frame in enumerate(result.frames):
+        for c in range(len(sample.prompt.conditions)):
+            found = [s for s in frame.segments if s.condition == c]
+            truth = [track.masks[t] for track in sample.objects if track.condition == c]
+            masks = [mask for mask in truth if mask is not None and mask.area]
+            score = found[0].score if found else 0.0
+            yield score, _iou(found[0].rle if found else None, masks), float(bool(masks))
+
+
+def _iou(found: RLE | None, truth: list[RLE]) -> float:
+    if found is None or not truth:
+        return 0.0
+    ours = found.decode()
+    theirs = np.any([mask.decode() for mask in truth], axis=0)
+    return float((ours & theirs).sum() / max((ours | theirs).sum(), 1))
+
+
+def presence_threshold(observed: Observed) -> float:
+    """The threshold that rejects most absent phrases while ``KEPT`` of the others are answered."""
+    score, _, there = observed.T
+    return float(np.quantile(score[there == 1], 1 - KEPT))
+
+
+def object_threshold(observed: Observed) -> float:
+    """The threshold with the best mean IoU, where an empty answer to an absent object counts 1."""
+    score, iou, there = observed.T
+    means = [np.where(there == 1, iou * (score >= t), score < t).mean() for t in GRID]
+    return float(GRID[int(np.argmax(means))])
+
+
+def ship(source: Path, name: str, samples: int = 120) -> Path:
+    """Calibrate the model in ``source`` and write it, in float16, as the package's checkpoint ``name``."""
+    model = X2Sam.from_pretrained(source, dtype="float32")
+    side = model.config.image_size
+    phrases = np.concatenate([observe(model, task, samples, side) for task in ("img_refseg", "img_reaseg")])
+    objects = observe(model, "vid_objseg", samples // 4, side)
+    model.config.presence_threshold = round(presence_threshold(phrases), 3)
+    model.config.object_threshold = round(object_threshold(objects), 3)
+    said = phrases[:, 0] >= model.config.presence_threshold
+    print(
+        json.dumps(
+            {
+                "presence_threshold": model.config.presence_threshold,
+                "object_threshold": model.config.object_threshold,
+                "answered of present": float(said[phrases[:, 2] == 1].mean()),
+                "rejected of absent": float((~said[phrases[:, 2] == 0]).mean()),
+            }
+        )
+    )
+    half = torch.nn.Module.to(model.model, torch.float16)
+
+    def write(folder: Path) -> None:
+        half.save_pretrained(folder)
+        model.processor.save_pretrained(folder)
+
+    write_folder(WEIGHTS / name, write)
+    return WEIGHTS / name
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("Usage: python -m x2sam.train.ship FOLDER NAME")
+    folder = ship(Path(sys.argv[1]), sys.argv[2])
+    print(folder, f"{sum(f.stat().st_size for f in folder.iterdir()) / 2**20:.1f} MB")
