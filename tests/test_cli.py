@@ -174,7 +174,7 @@ def test_a_wrong_recipe_names_the_right_ones(capsys: pytest.CaptureFixture[str])
 
 
 def test_the_world_can_be_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, lines, err = run(["data", "preview", tmp_path / "world.png", "--per-task", "1"], capsys)
+    code, lines, err = run(["data", "preview", "world", "--out", tmp_path / "world.png", "--count", "1"], capsys)
     assert code == 0, err
     assert min(Image.open(lines[0]["outputs"][0]).size) > 300
 

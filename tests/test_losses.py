@@ -18,7 +18,7 @@ from torch import Tensor
 from x2sam.config import X2SamConfig, tiny
 from x2sam.errors import InputError
 from x2sam.model import losses
-from x2sam.model.losses import Layer, Targets, layer_losses, match, sample_points, segmentation_losses
+from x2sam.model.losses import Layer, Targets, alignment_loss, layer_losses, match, sample_points, segmentation_losses
 from x2sam.model.modeling import X2SamModel
 
 
@@ -234,3 +234,18 @@ def test_only_supervised_words_get_logits(model: X2SamModel) -> None:
     assert seen == [(int((labels[:, 1:] != -100).sum()), normed.shape[-1])]
     assert nothing.item() == 0
     assert nothing.requires_grad
+
+
+def test_alignment_is_lowest_for_the_right_mask_under_the_right_name() -> None:
+    masks = torch.zeros(2, 16, 16)
+    masks[0, :8, :8] = masks[1, 8:, 8:] = 1
+    target = Targets(torch.tensor([0, 2]), masks)
+    right = torch.full((3, 16, 16), -20.0)
+    right[0, :8, :8] = right[2, 8:, 8:] = 20.0
+    swapped = right[[2, 1, 0]]
+    silent = torch.full((3, 16, 16), -20.0)
+    best, worst, nothing = (float(alignment_loss([(logits, target)])) for logits in (right, swapped, silent))
+    assert best < 1e-3 < nothing < worst
+
+    empty = Targets(torch.zeros(0, dtype=torch.long), torch.zeros(0, 16, 16))
+    assert float(alignment_loss([(silent, empty)])) < 1e-3

@@ -159,8 +159,43 @@ def test_a_stage_that_does_not_fit(stage: str, own_model: X2SamModel) -> None:
         prepare_stage(own_model, stage)  # type: ignore[arg-type]
 
 
+def lexical_model() -> X2SamModel:
+    config = tiny()
+    config.lexical_conditions, config.alignment_weight = True, 2.0
+    torch.manual_seed(0)
+    return awake(X2SamModel(config))
+
+
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_name_in_the_table_means_something(stage: str, model: X2SamModel) -> None:
+def test_every_name_in_the_table_means_something(stage: str) -> None:
     """A part that is renamed must not silently stop training."""
-    names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    names = [name for name, _ in lexical_model().named_parameters(remove_duplicate=False)]
     assert all(any(name.startswith(start) for name in names) for start in STAGES[stage])
+
+
+def test_the_words_stage_needs_no_language_model_and_reaches_all_that_trains() -> None:
+    model = lexical_model()
+    prepare_stage(model, "words")
+    config = model.config
+    batch = collate([Request(config, 1).phrase(3).phrase(2).seg(), Request(config, 2).phrase(2).seg()])
+    wanted = [[targets(config, [0, 1], 0)], [targets(config, [0], 1)]]
+    out = model(**batch, frames=clips(config, 2, 1), targets=wanted)
+    out.loss.backward()
+    assert set(out.parts) == {"loss_align"}
+    assert out.loss_language is None
+    unreached = {n for n, p in model.named_parameters() if p.requires_grad and p.grad is None}
+    # of the mask encoder and the pixel decoder only what leads to the mask features is used
+    assert not [n for n in unreached if n.startswith(("language.", "alignment."))]
+    assert model.language.lexical.weight.grad.abs().sum() > 0
+
+
+def test_the_joint_stage_also_aligns_words_and_mask_features() -> None:
+    model = lexical_model()
+    prepare_stage(model, "joint")
+    config = model.config
+    batch = collate([Request(config, 1).phrase(3).phrase(2).seg()])
+    out = model(**batch, frames=clips(config, 1, 1), targets=[[targets(config, [0, 1], 0)]])
+    out.parts["loss_align"].backward()
+    assert model.alignment.weight.grad.abs().sum() > 0
+    assert model.language.lexical.weight.grad.abs().sum() > 0
+    assert model.language.prompt_projector[0].weight.grad.abs().sum() > 0

@@ -198,6 +198,33 @@ def evaluate(
     sys.exit(exit_code(scores))
 
 
+bench = typer.Typer(help="Speed and memory on this machine.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+
+@bench.callback()
+def _bench() -> None:
+    """One measurement a command; a json line each."""
+
+
+@bench.command("segment")
+def bench_segment(
+    encoder: Annotated[str, typer.Option(help="hiera-tiny, hiera-large, nano or 4b.")] = "nano",
+    size: Annotated[int, typer.Option(help="Pixels a side of the mask branch; 0: the encoder's own.")] = 0,
+    queries: Annotated[int, typer.Option(help="0: the encoder's own.")] = 0,
+    frames: Annotated[int, typer.Option(help="Frames to segment.")] = 16,
+    memory: Annotated[int, typer.Option(help="Frames remembered; -1: the encoder's own.")] = -1,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+) -> None:
+    """Seconds, memory and arithmetic a frame of the mask side, with random weights."""
+    import dataclasses
+    import json
+
+    from x2sam import bench as measuring
+
+    print(json.dumps(dataclasses.asdict(measuring.bench_segment(encoder, size, queries, frames, memory, device))))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. A first word that is no verb is an input of `segment`."""
     words = list(sys.argv[1:] if arguments is None else arguments)

@@ -83,6 +83,9 @@ class X2SamConfig(PreTrainedConfig):
     rotary_dtype: str = "float32"
     """Rotary frequencies are rounded to this type first. A language model that was cast as a whole (``.half()``)
     carries rounded frequencies, and what was trained on top of it has learned them."""
+    lexical_conditions: bool = False
+    """Words also reach the conditions directly, as what their embeddings say, beside the language model's states
+    (nano): what can be named is then learned without waiting for the language model."""
     shared_eyes: bool = False
     """The language model sees through the mask encoder's backbone and has no vision tower of its own (nano)."""
     region_token_id: int = -400
@@ -278,6 +281,7 @@ def nano() -> X2SamConfig:
         phrase_end_token_id=9,
         train_points=768,
         shared_eyes=True,
+        lexical_conditions=True,
         alignment_weight=2.0,
     )
 

@@ -81,18 +81,19 @@ def to_frame(picture: Any, name: str = "a picture") -> Frame:
     return _array_frame(np.asarray(picture), name)
 
 
-def read_pixels(path: str | Path) -> tuple[NDArray[Any], bool]:
+def read_pixels(path: str | Path, indices: bool = False) -> tuple[NDArray[Any], bool]:
     """The stored numbers of a picture file, upright, and whether they are palette indices.
 
     ``[H, W]`` or ``[H, W, 3 or 4]``. A palette counts as one of object ids if its first colour is black and nothing is
-    transparent; otherwise its colours are given.
+    transparent, or if the caller knows that it is (``indices``); otherwise its colours are given.
     """
     image = open_picture(Path(path), Path(path).name)
     if image is None:
         raise MediaError(f"Got {Path(path).name}, which is not a picture", "a PNG or another picture file")
     with image:
         _load(image, Path(path).name)
-        indexed = image.mode == "P" and not image.has_transparency_data and (image.getpalette() or [0])[:3] == [0, 0, 0]
+        plain = not image.has_transparency_data and (image.getpalette() or [0])[:3] == [0, 0, 0]
+        indexed = image.mode == "P" and (indices or plain)
         if image.mode in ("P", "PA", "LA", "CMYK", "YCbCr", "RGBa", "La") and not indexed:
             image = image.convert("RGBA" if image.has_transparency_data else "RGB")
         return np.asarray(ImageOps.exif_transpose(image)), indexed

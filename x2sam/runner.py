@@ -174,7 +174,7 @@ def read_shapes(shapes: dict[str, list[str]], size: tuple[int, int], frame: int)
     return regions
 
 
-# --- chat, pull, preview -------------------------------------------------------------------------------------------
+# --- chat, pull, train -------------------------------------------------------------------------------------------
 
 
 def chat(media: str, message: str | None, max_new_tokens: int, settings: Settings) -> None:
@@ -263,16 +263,6 @@ def _fetch(name: str) -> Path:
             "a file, a folder or a Hub name",
             "Download it elsewhere and give its path",
         ) from error
-
-
-def preview_world(out: Path, split: str, seed: int, per_task: int) -> None:
-    """A contact sheet of the generated world."""
-    from x2sam.data.world import World
-    from x2sam.data.world.preview import contact_sheet
-    from x2sam.tasks import TASKS
-
-    contact_sheet(World(split=split, seed=seed), list(TASKS), per_task).save(out)
-    print(json.dumps({"outputs": [str(out)]}))
 
 
 def train(recipe: str, overrides: Sequence[str], data: Path | None = None) -> None:

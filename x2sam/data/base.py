@@ -121,7 +121,7 @@ def read_ids(path: Path) -> NDArray[np.int64]:
     Raises:
         DataError: a file that is missing or no whole picture; names it.
     """
-    pixels = _from_picture(path, lambda p: read_pixels(p)[0])
+    pixels = _from_picture(path, lambda p: read_pixels(p, indices=True)[0])
     if pixels.ndim == 2:
         return pixels.astype(np.int64)
     return pixels[..., :3].astype(np.int64) @ np.array([1, 256, 65536])

@@ -190,12 +190,11 @@ def _regions() -> Iterator[Split]:
             "json": f"{root}/annotations/vid_vgdseg_{name}_{part}.json",
             "names": f"{root}/{names}",
             "images": f"{root}/{images}",
-            **_TRAIN,
         }
         if part == "train":
-            yield Split(f"vid_vgdseg_{name}_train", "vid_vgdseg", "vgd_video", options, ())
+            yield Split(f"vid_vgdseg_{name}_train", "vid_vgdseg", "vgd_video", {**options, **_TRAIN}, ())
         for kind in PROMPTS if part == "val" else ():
-            row = {**options, "prompt": kind}
+            row = {**options, "prompt": kind, "released": {**_TRAIN, "first": True, "shortest": 2}}
             yield Split(f"vid_vgdseg_{name}_{kind}_val", "vid_vgdseg", "vgd_video", row, ("vvgd", "identity"))
 
 

@@ -41,7 +41,7 @@ def run(
     bar, move = progress_bar()
     with bar:
         for split in splits:
-            records = open_records(split, root, seed, part, size, frames, limit)
+            records = open_records(split, root, seed, part, size, frames, limit, protocol)
             folder = out / split.name.replace("/", "-")
             move(split.name, 0, len(records))
             score = evaluate(model, split, records, folder, protocol, limit, move, identity)

@@ -51,6 +51,8 @@ class LanguageSide(nn.Module):
         if config.shared_eyes:
             self.qwen.model.visual = SharedEyes(config)
         self.prompt_projector = projector(config.language_config.text_config.hidden_size, config.hidden_dim)
+        hidden = config.language_config.text_config.hidden_size
+        self.lexical = nn.Linear(hidden, config.hidden_dim, bias=False) if config.lexical_conditions else None
         self.background = nn.Embedding(1, config.hidden_dim)
         if config.rotary_dtype != "float32":
             for rotary in (self.qwen.model.visual.rotary_pos_emb, self.qwen.model.language_model.rotary_emb):
@@ -181,37 +183,51 @@ class LanguageSide(nn.Module):
 
     # --- guiding -----------------------------------------------------------------------------------------------
 
-    def guide(self, states: Tensor, condition_ids: Tensor, seg_mask: Tensor) -> Guidance:
+    def guide(self, states: Tensor | None, condition_ids: Tensor, input_ids: Tensor) -> Guidance:
         """Condition, token and ``<SEG>`` embeddings of every sample.
 
         Args:
-            states: ``[B, L, D_llm]``.
+            states: ``[B, L, D_llm]``; None lets the words speak for themselves.
             condition_ids: ``[B, L]``, index of the condition a position belongs to, -1 outside.
-            seg_mask: ``[B, L]`` bool.
+            input_ids: ``[B, L]``.
         """
+        seg_mask = input_ids == self.config.seg_token_id
         spans = condition_ids >= 0
         token_mask, token_index = _compact(spans)  # [B, N]
-        embedded = self.prompt_projector(states.gather(1, token_index[..., None].expand(-1, -1, states.shape[-1])))
-        embedded = embedded * token_mask[..., None]
+        told = [] if self.lexical is None else [self.words(input_ids.gather(1, token_index))]
+        if states is not None:
+            at = token_index[..., None].expand(-1, -1, states.shape[-1])
+            told.append(self.prompt_projector(states.gather(1, at)))
+        embedded = sum(told[1:], told[0]) * token_mask[..., None]
         owner = condition_ids.gather(1, token_index).masked_fill(~token_mask, -1)  # [B, N]
         count = int(condition_ids.max()) + 1 if condition_ids.numel() else 0
-        member = (owner[:, None] == torch.arange(max(count, 0), device=states.device)[:, None]).to(embedded.dtype)
+        device, batch = input_ids.device, len(input_ids)
+        member = (owner[:, None] == torch.arange(max(count, 0), device=device)[:, None]).to(embedded.dtype)
         size = member.sum(-1, keepdim=True)  # [B, C, 1]
         means = member @ embedded / size.clamp_min(1)
-        background = self.background.weight.expand(len(states), 1, -1).to(means.dtype)
+        background = self.background.weight.expand(batch, 1, -1).to(means.dtype)
 
         has_seg = seg_mask.any(1)
         length = seg_mask.shape[1]
-        last = (seg_mask * torch.arange(1, length + 1, device=states.device)).amax(1).sub(1).clamp_min(0)  # [B]
-        seg = self.prompt_projector(states[torch.arange(len(states), device=states.device), last])[:, None]
+        last = (seg_mask * torch.arange(1, length + 1, device=device)).amax(1).sub(1).clamp_min(0)  # [B]
+        seg = embedded.new_zeros(batch, 1, embedded.shape[-1])
+        if states is not None:
+            seg = self.prompt_projector(states[torch.arange(batch, device=device), last])[:, None]
         return Guidance(
             conditions=torch.cat([means, background], 1),
-            condition_mask=torch.cat([size[..., 0] > 0, has_seg.new_ones(len(states), 1)], 1),
+            condition_mask=torch.cat([size[..., 0] > 0, has_seg.new_ones(batch, 1)], 1),
             tokens=embedded,
             token_mask=token_mask,
             seg=seg * has_seg[:, None, None],
             has_seg=has_seg,
         )
+
+    def words(self, ids: Tensor) -> Tensor:
+        """What words say by themselves, ``[B, N]`` -> ``[B, N, D]``; markers and regions say nothing."""
+        assert self.lexical is not None
+        config = self.config
+        spoken = (ids >= 0) & (ids != config.phrase_start_token_id) & (ids != config.phrase_end_token_id)
+        return self.lexical(self.qwen.get_input_embeddings()(ids.clamp_min(0))) * spoken[..., None]
 
 
 def marker_spans(input_ids: Tensor, start_id: int, end_id: int) -> Tensor:

@@ -119,22 +119,25 @@ def layer_losses(
 
 
 def alignment_loss(frames: Sequence[tuple[Tensor, Targets]]) -> Tensor:
-    """Cross-entropy and dice of what the mask features say of each condition, against all of its masks together.
+    """How well the mask features themselves answer to the conditions: where each is, and which one each mask is.
 
-    It reaches the pixels and the words without the queries in between, which is what a small model learns from first.
+    Per condition cross-entropy and dice against all of its masks together; per mask cross-entropy over the conditions,
+    of its mean answer. Both reach pixels and words without the queries in between. The second is what teaches names:
+    where little is found yet, the first two are nearly flat.
 
     Args:
         frames: per frame, logits ``[C, h, w]`` and its targets, whose classes count these conditions.
     """
     losses = []
     for logits, target in frames:
-        truth = logits.new_zeros(logits.shape)
+        x = logits.flatten(1).float()  # [C, h*w]
+        y = torch.zeros_like(x)
         if len(target.classes):
-            small = F.interpolate(target.masks[:, None].float(), logits.shape[-2:], mode="area")[:, 0]
-            truth = truth.index_add(0, target.classes, small).clamp_max(1)
-        x, y = logits.flatten(1).float(), truth.flatten(1)
-        bce = F.binary_cross_entropy_with_logits(x, y, reduction="none").mean(1)
-        losses.append(bce + _dice(x.sigmoid(), y))
+            masks = F.interpolate(target.masks[:, None].float(), logits.shape[-2:], mode="area").flatten(1)  # [G, h*w]
+            y = y.index_add(0, target.classes, masks).clamp_max(1)
+            means = masks @ x.T / masks.sum(1, keepdim=True).clamp_min(1e-6)  # [G, C]
+            losses.append(F.cross_entropy(means, target.classes, reduction="none"))
+        losses.append(F.binary_cross_entropy_with_logits(x, y, reduction="none").mean(1) + _dice(x.sigmoid(), y))
     return torch.cat(losses).sum() / _num_masks([target for _, target in frames], frames[0][0].device)
 
 

@@ -94,6 +94,8 @@ class X2SamModel(PreTrainedModel):
             stage_dim=encoder_config.backbone_channel_list[1],  # the list begins with the deepest stage
             language_dim=config.language_config.text_config.hidden_size,
         )
+        self.words_only = False
+        """Training stage "words"; see `_name`."""
         self.post_init()
 
     @torch.no_grad()
@@ -220,7 +222,7 @@ class X2SamModel(PreTrainedModel):
                 spans[:, :prompt_length] = spans[:, :prompt_length] if not conditions_in_answer else -1
                 spans[:, prompt_length:] = spans[:, prompt_length:] if conditions_in_answer else -1
             condition_ids = marker_spans(spans, self.config.phrase_start_token_id, self.config.phrase_end_token_id)
-        guidance = self.language.guide(states, condition_ids, ids == self.config.seg_token_id)
+        guidance = self.language.guide(states, condition_ids, ids)
         return Understanding(torch.cat([input_ids[:, :start], ids], 1), states, normed, guidance)
 
     def _cache(self, prefix: Prefix | None, generating: bool) -> DynamicCache | None:
@@ -322,6 +324,8 @@ class X2SamModel(PreTrainedModel):
             region_frames: ``[N]``, index b * T + t of the frame each region was drawn on.
             share_conditions: the phrases of the other samples serve as negatives.
         """
+        if self.words_only:
+            return self._name(input_ids, attention_mask, frames, targets)
         features = None
         if frames is not None and (targets is not None or region_masks is not None):
             features = self.encode(frames.flatten(0, 1))
@@ -407,6 +411,23 @@ class X2SamModel(PreTrainedModel):
         if aligned:
             parts["loss_align"] = self.config.alignment_weight * alignment_loss(aligned)
         return parts
+
+    def _name(
+        self, input_ids: Tensor | None, attention_mask: Tensor | None, frames: Tensor | None, targets: Any
+    ) -> X2SamOutput:
+        """Losses of single pictures without language model and mask decoder: the mask features learn the words."""
+        if input_ids is None or frames is None or targets is None:
+            raise InputError("Got no words, frames or targets to learn words from", "a task with phrases and masks")
+        spans = input_ids if attention_mask is None else input_ids.masked_fill(~attention_mask.bool(), -1)
+        condition_ids = marker_spans(spans, self.config.phrase_start_token_id, self.config.phrase_end_token_id)
+        guidance = self.language.guide(None, condition_ids, input_ids)
+        answers = self._align(guidance, self._pixels(self.encode(frames[:, 0]))[1])
+        if answers is None:
+            raise InputError("Got a model without alignment_weight", "one that aligns words and mask features")
+        counts = guidance.num_conditions.tolist()
+        loss = alignment_loss([(a[:count], t[0]) for a, count, t in zip(answers, counts, targets, strict=True)])
+        parts = {"loss_align": self.config.alignment_weight * loss}
+        return X2SamOutput(loss=parts["loss_align"], parts=parts)
 
     def _align(self, guidance: Guidance | None, mask_features: Tensor) -> Tensor | None:
         """What the mask features alone say of every condition, ``[B, C, h, w]``."""

@@ -172,11 +172,33 @@ def agnostic_nano() -> TrainConfig:
     )
 
 
+def words_nano() -> TrainConfig:
+    """Between the phases of nano: the mask features learn what words look like, without language model and queries."""
+    return TrainConfig(
+        out="runs/words_nano",
+        init="runs/agnostic_nano/model",
+        world_size=160,
+        stage="words",
+        frozen=_FINE,
+        tasks={"img_genseg": 2, "img_ovseg": 2, "img_refseg": 1},  # the training split holds nothing back here
+        image_batch=8,
+        lr=1e-3,
+        slow_prefix="mask_encoder.backbone.",
+        slow_scale=0.3,
+        decay_vectors=False,
+        beta2=0.98,
+        updates=100_000,
+        max_minutes=40,
+        validation_samples=0,
+        threads=1,
+    )
+
+
 def joint_nano() -> TrainConfig:
     """Phase 2 of nano: every task together. Made for two processes of one thread."""
     return TrainConfig(
         out="runs/joint_nano",
-        init="runs/agnostic_nano/model",
+        init="runs/words_nano/model",
         world_size=160,
         stage="all",
         frozen=_FINE,
@@ -232,7 +254,7 @@ def finetune() -> TrainConfig:
 
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
-    recipe.__name__: recipe for recipe in (agnostic_nano, joint_nano, joint_4b, finetune)
+    recipe.__name__: recipe for recipe in (agnostic_nano, words_nano, joint_nano, joint_4b, finetune)
 }
 
 

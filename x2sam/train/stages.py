@@ -11,12 +11,20 @@ from torch import nn
 from x2sam.errors import InputError, MissingExtraError
 from x2sam.model.modeling import X2SamModel
 
-Stage = Literal["agnostic", "joint", "all"]
+Stage = Literal["agnostic", "words", "joint", "all"]
 
 _DECODERS = ("pixel_decoder.", "mask_decoder.", "class_head.")
 
 STAGES: dict[str, tuple[str, ...]] = {
     "agnostic": _DECODERS,
+    "words": (
+        "mask_encoder.",
+        "pixel_decoder.",
+        "alignment.",
+        "language.lexical.",
+        "language.qwen.model.language_model.embed_tokens.",
+        "language.qwen.lm_head.",
+    ),
     "joint": (
         *_DECODERS,
         "mask_encoder.",
@@ -25,6 +33,8 @@ STAGES: dict[str, tuple[str, ...]] = {
         "no_memory",
         "region_sampler.",
         "language.prompt_projector.",
+        "language.lexical.",
+        "alignment.",
         "language.background.",
         "language.qwen.model.visual.merger.",
         "language.qwen.model.visual.deepstack_merger_list.",
@@ -55,7 +65,8 @@ def prepare_stage(model: X2SamModel, stage: Stage, lora: LoraSettings | None = N
 
     Args:
         model: built with ``class_agnostic=True`` for the stage "agnostic", without it for the others.
-        stage: "agnostic" (masks without names: decoders only), "joint" (all but the base language model and its
+        stage: "agnostic" (masks without names: decoders only), "words" (names without masks of their own: the mask
+            features learn what words mean; nano only), "joint" (all but the base language model and its
             vision blocks) or "all" (a small model from scratch).
         lora: adapters to add to the language model; `merge_lora` folds them in afterwards.
 
@@ -70,6 +81,7 @@ def prepare_stage(model: X2SamModel, stage: Stage, lora: LoraSettings | None = N
             "class_agnostic=True in the stage 'agnostic' and nowhere else",
             "Build the model with X2SamConfig(class_agnostic=...)",
         )
+    model.words_only = stage == "words"
     if lora is not None:
         _add_lora(model, lora)
     for name, parameter in model.named_parameters():

@@ -31,12 +31,12 @@ def read(root: Path, split: Split, seed: int) -> Records:
     kept = []
     for number, row in enumerate(read_json(file, list)):
         image = Image.of(part(row, "image_info", dict, file, number), file, number)
-        annotations = [a for a in part(row, "annotations", list, file, number) if _kinds(a, kinds, image, file)]
+        annotations = [a for a in part(row, "annotations", list, file, number) if kinds_of(a, kinds, image, file)]
         if annotations:
             kept.append((row["image_info"], annotations))
     records = Packed(kept)
     del kept
-    names = _names(root / options["names"]) if "names" in options else {}
+    names = names_in(root / options["names"]) if "names" in options else {}
 
     def make(index: int) -> Sample:
         info, annotations = records[index]
@@ -44,7 +44,7 @@ def read(root: Path, split: Split, seed: int) -> Records:
         conditions, objects = [], []
         for place, category in enumerate(sorted({a["category_id"] for a in annotations})):
             same = [a for a in annotations if a["category_id"] == category]
-            region = _pointed(same[rng.integers(len(same))], kinds, image, file, rng)
+            region = pointed(same[rng.integers(len(same))], kinds, image, file, rng)
             conditions.append(Condition(region=replace(region, name=names.get(category, f"category {category}"))))
             objects += [t for a in same if (t := track(a, place, image, file)) is not None]
         frames = lazy_frames([root / options["images"] / image.file_name])
@@ -53,7 +53,7 @@ def read(root: Path, split: Split, seed: int) -> Records:
     return Records(len(records), make)
 
 
-def _kinds(annotation: Any, kinds: Sequence[RegionKind], image: Image, file: Path) -> list[RegionKind]:
+def kinds_of(annotation: Any, kinds: Sequence[RegionKind], image: Image, file: Path) -> list[RegionKind]:
     """Of ``kinds``, those that are drawn for an annotation."""
     name = named(annotation, image)
     for key in ("id", "category_id"):
@@ -62,11 +62,9 @@ def _kinds(annotation: Any, kinds: Sequence[RegionKind], image: Image, file: Pat
     return [kind for kind in kinds if not empty_code(drawn.get(f"{kind}_visual_prompt"))]
 
 
-def _pointed(
-    annotation: Any, kinds: Sequence[RegionKind], image: Image, file: Path, rng: np.random.Generator
-) -> Region:
+def pointed(annotation: Any, kinds: Sequence[RegionKind], image: Image, file: Path, rng: np.random.Generator) -> Region:
     """The region that shows an annotation, of one of ``kinds``."""
-    possible = _kinds(annotation, kinds, image, file)
+    possible = kinds_of(annotation, kinds, image, file)
     kind = possible[rng.integers(len(possible))]
     code = annotation["visual_prompts"][f"{kind}_visual_prompt"]
     mask = mask_of(code, image.height, image.width, file, named(annotation, image))
@@ -75,6 +73,6 @@ def _pointed(
     return Region(mask, kind, object_id=annotation["id"])
 
 
-def _names(file: Path) -> dict[int, str]:
+def names_in(file: Path) -> dict[int, str]:
     vocabulary = Vocabulary.of(part(read_json(file, dict), "categories", list, file, None), file)
     return {key: vocabulary.names[position] for key, position in vocabulary.positions.items()}

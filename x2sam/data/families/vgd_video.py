@@ -11,7 +11,7 @@ from typing import Any
 from x2sam.data.base import Packed, Records, Split, drawn_for, lazy_frames, mask_of, part, read_json
 from x2sam.data.families._folders import sample_name, seen, windows
 from x2sam.data.families.coco import Image, named
-from x2sam.data.families.coco_vgd import KINDS, _kinds, _names, _pointed
+from x2sam.data.families.coco_vgd import KINDS, kinds_of, names_in, pointed
 from x2sam.masks import RLE
 from x2sam.types import Condition, ObjectTrack, Prompt, RegionKind, Sample
 
@@ -29,7 +29,7 @@ def read(root: Path, split: Split, seed: int) -> Records:
     """
     options, file = split.options, root / split.options["json"]
     kinds = (options["prompt"],) if "prompt" in options else KINDS
-    names = _names(root / options["names"]) if "names" in options else {}
+    names = names_in(root / options["names"]) if "names" in options else {}
     first = options.get("first", False)
     data = read_json(file, list)
     index = [
@@ -48,7 +48,7 @@ def read(root: Path, split: Split, seed: int) -> Records:
         conditions, objects = [], []
         for place, category in enumerate(sorted(pointable)):
             t, annotation = pointable[category][rng.integers(len(pointable[category]))]
-            region = _pointed(annotation, kinds, _image(video, frames[t], file), file, rng)
+            region = pointed(annotation, kinds, _image(video, frames[t], file), file, rng)
             name = annotation.get("category") or names.get(category, f"category {category}")
             key = object_id(annotation, frames[t])
             conditions.append(Condition(region=replace(region, frame=t, object_id=key, name=name)))
@@ -87,7 +87,7 @@ def _pointable(
     for t, frame in enumerate(frames[:1] if first else frames):
         image = _image(video, frame, file)
         for annotation in part(video["annotations"], frame, list, file, image.file_name):
-            if _kinds(annotation, kinds, image, file):
+            if kinds_of(annotation, kinds, image, file):
                 found[annotation["category_id"]].append((t, annotation))
     return found
 

@@ -1,0 +1,35 @@
+"""The bench: its numbers hang together; how large they are is not tested."""
+
+import json
+
+import pytest
+
+from x2sam import cli
+from x2sam.bench import bench_segment, configuration, matmul_peak
+from x2sam.errors import InputError
+
+
+def test_one_json_line_with_numbers_that_fit_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "segment", "--encoder", "nano", "--size", "64", "--frames", "7"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["fraction_of_peak"] == pytest.approx(
+        found["gflop_per_frame"] / found["seconds_per_frame"] / found["peak_gflops"]
+    )
+    assert 0 < found["fraction_of_peak"] < 1
+    assert found["size"] == 64
+
+
+def test_the_count_grows_with_the_memory() -> None:
+    assert (
+        bench_segment("nano", 64, frames=4, memory=0).gflop_per_frame
+        < bench_segment("nano", 64, frames=4, memory=2).gflop_per_frame
+    )
+
+
+def test_wrong_sizes_are_named() -> None:
+    with pytest.raises(InputError, match="5 frames"):
+        bench_segment("nano", 64, frames=5, memory=4)
+    with pytest.raises(InputError, match="one of: hiera-tiny"):
+        configuration("resnet")
+    assert matmul_peak(repeats=1) > 0
