@@ -137,14 +137,14 @@ def test_ctrl_c_keeps_what_is_finished(
 ) -> None:
     from x2sam.session import Track
 
-    step = Track.step
+    advance = Track._advance
 
-    def interrupted(self: Track, index: int, *rest: Any) -> Any:
-        if index == 2:
+    def interrupted(self: Track, arrival: Any) -> Any:
+        if arrival[0] == 2:
             raise KeyboardInterrupt
-        return step(self, index, *rest)
+        return advance(self, arrival)
 
-    monkeypatch.setattr(Track, "step", interrupted)
+    monkeypatch.setattr(Track, "_advance", interrupted)
     code, lines, err = run([media / "clip.mp4", "cat", "-f", "result", "-o", tmp_path, *TINY], capsys)
     assert code == 130
     assert lines[0]["interrupted"]

@@ -7,14 +7,17 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from x2sam.data.base import Records, lazy_frames
+from x2sam.errors import InputError
 from x2sam.evaluate.answers import VIEWS, Answer, AnswerFiles, View, answer, read_answer
 from x2sam.evaluate.judges import JUDGES, judge, setting_of
+from x2sam.evaluate.lmms import X2SamChat
 from x2sam.evaluate.report import headline, markdown
 from x2sam.evaluate.run import Score, evaluate
 from x2sam.evaluate.splits import find_split, names_of, open_records
@@ -171,7 +174,7 @@ def test_two_processes_give_the_same_digits(tiny: X2Sam, tmp_path: Path) -> None
 
 
 def test_markdown_stands_beside_the_paper() -> None:
-    split = dataclasses.replace(find_split("world/img_genseg"), name="coco_panoptic_val", metrics=("pq",))
+    split = dataclasses.replace(find_split("world/img_genseg"), name="img_genseg_coco_panoptic_val", metrics=("pq",))
     assert "PQ 50.0 (54.1)" in markdown([Score(split, 1, {"PQ": 0.5})])
 
 
@@ -216,3 +219,19 @@ def test_tracks_are_submitted_with_the_ids_of_the_file(tmp_path: Path) -> None:
     labels = sorted(100 + track.condition for track in sample.objects)
     assert sorted(e["category_id"] for e in entries) == labels
     assert all(len(e["segmentations"]) == 4 for e in entries)
+
+
+def test_a_chat_harness_can_drive_our_chat(tiny: X2Sam) -> None:
+    """Requests as lmms-eval makes them; the harness itself is not needed."""
+    chat = X2SamChat("tiny")
+    picture = Image.fromarray(np.zeros((40, 60, 3), np.uint8))
+    chat.task_dict = {"mme": {"test": [{"pictures": [picture]}, {"pictures": []}, {"pictures": [picture, picture]}]}}
+    settings = {"max_new_tokens": 4, "until": ["\n"]}
+    requests = [
+        SimpleNamespace(args=("<image>What?", settings, lambda d: d["pictures"], i, "mme", "test")) for i in range(3)
+    ]
+    answers = chat.generate_until(requests)
+    assert len(answers) == 3
+    assert answers[0] == tiny.chat(picture, "What?", max_new_tokens=4).text.split("\n")[0].strip()
+    with pytest.raises(InputError, match="likelihoods"):
+        chat.loglikelihood([])

@@ -18,10 +18,10 @@ ROOT = Path(x2sam.__file__).parent
 # fmt: off
 ORDER = [
     "version", "errors", "masks", "types", "tasks", "config",
-    "outlines", "pictures", "video", "media", "regions", "prompts", "requests", "vision", "processing",
+    "outlines", "pictures", "video", "streams", "media", "regions", "prompts", "requests", "vision", "processing",
     "model", "released", "checkpoints", "candidates", "answer", "tracking",
     "draw", "labelstudio", "export", "formats", "result",
-    "session", "predictor",
+    "state", "strands", "live", "session", "predictor", "bench",
     "data", "metrics", "evaluate", "benchmarks",
     "train", "serve", "scale",
     "runner", "cli",

@@ -261,7 +261,9 @@ def test_not_a_number_is_reported(model: X2Sam) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 150), (300, 7)])
 def test_odd_sizes_work(model: X2Sam, size: tuple[int, int]) -> None:
     result = model.segment(picture(0, size), "the cat", **LOW)
-    assert result.segments[0].mask.shape == size
+    (frame,) = result.frames
+    assert (frame.height, frame.width) == size
+    assert all(segment.mask.shape == size for segment in result.segments)
 
 
 def test_a_prompt_object_passes_through(model: X2Sam) -> None:

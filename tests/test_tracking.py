@@ -12,7 +12,7 @@ from torch import Tensor
 from x2sam.answer import Candidate
 from x2sam.errors import InputError
 from x2sam.masks import RLE
-from x2sam.tracking import RecentMasks, Tracker
+from x2sam.tracking import Numbers, RecentMasks, Tracker
 
 SIDE = 64
 GRID = np.ogrid[:SIDE, :SIDE]
@@ -91,7 +91,7 @@ def test_state_is_bounded_and_can_be_pickled():
     tracker, recent = Tracker(capacity=12, patience=50), RecentMasks()
     generator = np.random.default_rng(0)
     used: set[int] = set()
-    for frame in range(2000):
+    for frame in range(700):
         crowd = [seen(q, disc(*generator.uniform(0, SIDE, 2)), condition=q % 2) for q in range(3)]
         ids = tracker.step(crowd, torch.from_numpy(generator.normal(size=(3, 32)).astype(np.float32)))
         recent.add(crowd)
@@ -145,6 +145,66 @@ def test_the_longer_an_object_is_away_the_more_its_look_counts():
         for _ in range(away):
             tracker.step([], LOOKS)
         assert (tracker.step([seen(0, disc(50, 50))], like) == [one]) == same
+
+
+@pytest.mark.parametrize("embedded", [True, False], ids=["looks", "place alone"])
+def test_an_object_that_is_taken_for_something_else_for_a_moment_keeps_its_id(embedded):
+    tracker, generator, ids = Tracker(), np.random.default_rng(0), set()
+    for frame in range(40):
+        condition = 1 if frame > 3 and generator.random() < 0.3 else 0
+        ids.add(*tracker.step([seen(0, disc(20, 10 + frame), condition)], looks(frame) if embedded else None))
+    assert len(ids) == 1
+    assert tracker.condition_of(*ids) == 0
+
+
+def test_another_thing_of_another_class_in_its_place_is_another_object():
+    tracker = Tracker()
+    for frame in range(6):
+        (dog,) = tracker.step([seen(0, disc(20, 20), 0)], looks(frame))
+    assert tracker.step([seen(1, disc(20, 20), 1)], looks(7)) != [dog]
+
+
+def test_two_alike_objects_are_told_apart_by_place():
+    tracker, ids = Tracker(), []
+    for frame in range(20):
+        both = [seen(0, disc(20, 5 + 2 * frame)), seen(0, disc(34, 59 - 2 * frame))]  # one look for both
+        ids.append(tuple(tracker.step(both if frame % 2 else both[::-1], looks(frame)))[:: 1 if frame % 2 else -1])
+    assert len(set(ids)) == 1
+
+
+@pytest.mark.parametrize("embedded", [True, False], ids=["looks", "motion alone"])
+def test_a_small_object_that_moves_farther_than_its_size_keeps_its_id(embedded):
+    tracker, ids = Tracker(), []
+    for frame in range(7):
+        both = [seen(0, disc(20, 5 + 8 * frame, 3)), seen(1, disc(44, 60 - 7 * frame, 3))]
+        ids.append(tracker.step(both, looks(frame) if embedded else None))
+    assert ids == [[1, 2]] * 7
+
+
+def test_looks_that_never_last_are_not_believed():
+    tracker, generator = Tracker(), torch.Generator().manual_seed(0)
+    for frame in range(30):
+        crowd = [seen(q, disc(10 + 15 * q, 8 + 1.5 * frame)) for q in range(4)]
+        assert tracker.step(crowd, torch.randn(QUERIES, 32, generator=generator)) == [1, 2, 3, 4], frame
+
+
+def test_frames_that_are_missing_are_moved_over():
+    tracker = Tracker(patience=20)
+    for frame in range(5):
+        (one,) = tracker.step([seen(0, disc(20, 5 + 4 * frame))])
+    assert tracker.step([seen(0, disc(20, 5 + 4 * 10))], elapsed=6) == [one]
+    assert tracker.step([seen(0, disc(20, 5 + 4 * 11))], elapsed=21) != [one]
+
+
+def test_several_trackers_may_share_their_numbers():
+    numbers = Numbers()
+    numbers.claim([2])
+    one, other = Tracker(numbers=numbers), Tracker(numbers=numbers)
+    assert one.step([seen(0, disc(10, 10))]) == [1]
+    assert other.step([seen(0, disc(10, 10)), seen(1, disc(50, 50))]) == [3, 4]
+    for taken in (1, 2, 4):
+        with pytest.raises(InputError, match="another object"):
+            numbers.claim([taken])
 
 
 def test_recent_masks_are_the_last_sure_ones():

@@ -194,7 +194,7 @@ def evaluate(
 
     changes = {key: int(value) for key, _, value in (text.partition("=") for text in settings or [])}
     loaded = X2Sam.from_pretrained(model, device=device, dtype=dtype, **changes)
-    scores = run(splits, root, loaded, out, protocol, limit, all_tasks, seed, part, size, frames, identity)
+    scores = run(splits, root, loaded, out, protocol, limit, all_tasks, seed, part, size, frames, identity)  # type: ignore[arg-type]
     sys.exit(exit_code(scores))
 
 

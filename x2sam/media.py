@@ -6,7 +6,6 @@ import re
 import tempfile
 import urllib.parse
 import urllib.request
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -17,17 +16,18 @@ from PIL import Image
 
 from x2sam.errors import InputError, MediaError
 from x2sam.pictures import Animation, flatten, open_picture, to_frame
+from x2sam.streams import Arrival, Stream, TimedFrame
 from x2sam.types import Frame
 from x2sam.video import VideoFile, open_camera, open_live
 
+WALK = 8
+"""Frames that are fetched together where a clip is walked in any direction."""
 MAX_DOWNLOAD = 2 * 1024**3
 """Bytes that are fetched from a URL at most."""
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".tga", ".jp2"}
 """Files of a folder that count as frames."""
 
 Kind = Literal["image", "video"]
-TimedFrame = tuple[int, float | None, Frame]
-"""Index, seconds since the first frame (None where unknown), picture."""
 Source = Any
 """A path, URL, bytes, open file, array, PIL image, camera number, list or iterator of pictures, or a `Clip`."""
 
@@ -35,10 +35,11 @@ Source = Any
 class _Frames(Protocol):
     """Where the frames of a clip come from: one class per kind of source, `VideoFile` among them."""
 
-    size: tuple[int, int]
     fps: float | None
     warnings: list[str]
 
+    @property
+    def size(self) -> tuple[int, int]: ...
     @property
     def length(self) -> int | None: ...
     @property
@@ -61,12 +62,20 @@ class Clip:
         """The file's name, or what stands for it."""
         self.path: Path | None = None
         """The file or folder, if there is one."""
-        self.size = frames.size
-        """Height and width."""
         self.fps = frames.fps if kind == "video" else None
         self.warnings = frames.warnings
         """What went wrong without stopping, such as damaged parts that were skipped; grows while iterating."""
         self._download: tempfile.TemporaryDirectory[str] | None = None  # deleted with the clip
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width; of a stream, those of its newest frame."""
+        return self._frames.size
+
+    @property
+    def stream(self) -> Stream | None:
+        """The source, if its frames come once."""
+        return self._frames if isinstance(self._frames, Stream) else None
 
     @property
     def stem(self) -> str:
@@ -99,11 +108,30 @@ class Clip:
             return iter(self._frames)
         return ((index, None, frame) for index, _, frame in islice(self._frames, 1))
 
+    def arrivals(self) -> Iterator[Arrival]:
+        """The same, with what came and cannot be used: then an error stands in place of the picture."""
+        return self.stream.arrivals() if self.stream is not None and self.kind == "video" else iter(self)
+
     def frame_at(self, index: int) -> Frame:
-        """One frame; of a stream, one that `sample` has read and no iteration has passed."""
+        """One frame; of a stream, one that `sample` has read, or one of the newest that it remembers."""
         if self.length is not None and not 0 <= index < self.length:
             raise InputError(f"Got frame {index} of {self.name}", f"0 to {self.length - 1}")
         return next(iter(self._frames.pick([index])))
+
+    def walk(self, indices: Sequence[int]) -> Iterator[tuple[int, Frame]]:
+        """The frames at rising or falling indices; of a stream, those that are at hand. A few are held at a time."""
+        wanted = [i for i in indices if self.stream is None or i in self.stream]
+        for start in range(0, len(wanted), WALK):
+            chunk = wanted[start : start + WALK]
+            frames = dict(zip(sorted(chunk), self._frames.pick(sorted(chunk)), strict=True))
+            yield from ((i, frames.pop(i)) for i in chunk)
+
+    def recent(self, index: int, n: int) -> list[TimedFrame]:
+        """At most ``n`` frames up to the one at ``index``; of a stream, those that are at hand."""
+        if self.stream is not None:
+            return [timed for timed in self.stream.passed if timed[0] <= index][-n:]
+        times, indices = self.times, range(max(0, index + 1 - n), index + 1)
+        return [(i, times[i] if times else None, frame) for i, frame in self.walk(indices)]
 
     def sample(self, n: int) -> list[TimedFrame]:
         """At most ``n`` frames spread evenly over the time of the clip, the first and the last among them.
@@ -112,7 +140,7 @@ class Clip:
         """
         if n < 1:
             raise InputError(f"Got {n} frames to sample", "at least 1")
-        if isinstance(self._frames, _Stream):
+        if isinstance(self._frames, Stream):
             return self._frames.peek(self.length or n)
         times = self.times
         indices = _spread(n, self.length or 1, times)
@@ -148,8 +176,13 @@ def open_media(source: Source, *, kind: Kind | None = None, fps: float | None = 
     if hasattr(source, "read"):
         return _spool(source, Path(str(getattr(source, "name", "file"))).name, kind)
     if isinstance(source, (int, np.integer)):
-        return Clip(_Stream(open_camera(int(source)), f"camera {source}"), kind or "video", f"camera {source}")
+        return Clip(Stream(open_camera(int(source)), f"camera {source}"), kind or "video", f"camera {source}")
     return _open_objects(source, kind, fps)
+
+
+def open_pushed(fps: float | None = None) -> Clip:
+    """A stream whose frames the caller pushes; ``fps``: frames a second, if they come evenly."""
+    return Clip(Stream(None, "the stream", fps), "video", "stream")
 
 
 # --- kinds of sources -------------------------------------------------------------------------------------------------
@@ -195,46 +228,6 @@ class _Sequence:
         return _of_size(frame, self.size, index, self._name)
 
 
-class _Stream:
-    """Frames that come once, from an iterator. Those looked at beforehand wait for the iteration."""
-
-    length: int | None = None
-    times: Sequence[float] | None = None
-
-    def __init__(self, frames: Iterator[TimedFrame], name: str, fps: float | None = None) -> None:
-        self._source, self._name, self.fps = frames, name, fps
-        self.warnings: list[str] = []
-        self._waiting: deque[TimedFrame] = deque(islice(frames, 1))
-        if not self._waiting:
-            raise MediaError(f"Got {name} without any frame", "at least one frame")
-        self.size: tuple[int, int] = self._waiting[0][2].shape[:2]
-        self._ended = False
-
-    def peek(self, n: int) -> list[TimedFrame]:
-        """The next ``n`` frames, which stay in place."""
-        self._waiting.extend(islice(self._source, max(0, n - len(self._waiting))))
-        return list(islice(self._waiting, n))
-
-    def __iter__(self) -> Iterator[TimedFrame]:
-        if self._ended:
-            raise MediaError(f"Got {self._name} a second time", "one pass over a stream", "Keep it in a list or a file")
-        while self.peek(1):
-            index, time, frame = self._waiting.popleft()
-            yield index, time, _of_size(frame, self.size, index, self._name)
-        self._ended = True
-
-    def pick(self, indices: Sequence[int]) -> Iterator[Frame]:
-        waiting = {index: frame for index, _, frame in self._waiting}
-        for index in indices:
-            if index not in waiting:
-                raise MediaError(
-                    f"Got frame {index} of {self._name}, which cannot be fetched from a stream",
-                    "one of the frames sampled before iterating",
-                    "Keep the frames in a list or a file",
-                )
-            yield waiting[index]
-
-
 def _open_file(source: Path | bytes, name: str, kind: Kind | None) -> Clip:
     if isinstance(source, Path) and not source.is_file():
         raise MediaError(f"Got {str(source)!r}, which does not exist", "a picture, a video or a folder of frames")
@@ -274,8 +267,8 @@ def _open_objects(source: Any, kind: Kind | None, fps: float | None) -> Clip:
     if isinstance(source, Sequence):
         frames: _Frames = _Sequence(source, f"the {name}", to_frame, _steps(len(source), fps), fps)
     elif isinstance(source, Iterable):
-        timed = ((i, i / fps if fps else None, to_frame(p, f"frame {i}").copy()) for i, p in enumerate(source))
-        frames = _Stream(timed, "the iterator", fps)
+        timed = ((i, i / fps if fps else None, picture) for i, picture in enumerate(source))
+        frames = Stream(timed, "the iterator", fps)
     else:
         raise MediaError(
             f"Got {type(source).__name__} for a medium",
@@ -288,7 +281,7 @@ def _open_url(url: str, kind: Kind | None) -> Clip:
     parts = urllib.parse.urlsplit(url)
     name = Path(urllib.parse.unquote(parts.path)).name or parts.netloc
     if parts.scheme in ("rtsp", "rtsps", "rtmp", "srt", "rtp", "udp"):
-        return Clip(_Stream(open_live(url, name), name), kind or "video", name)
+        return Clip(Stream(open_live(url, name), name), kind or "video", name)
     if parts.scheme not in ("http", "https"):
         raise MediaError(f"Got the URL {url!r}", "http, https, rtsp, rtmp, srt, rtp or udp")
     request = urllib.request.Request(url, headers={"User-Agent": "x2sam"})

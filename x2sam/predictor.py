@@ -17,13 +17,15 @@ import torch
 
 from x2sam.config import X2SamConfig
 from x2sam.errors import CheckpointError, InputError
-from x2sam.media import Clip, Source, open_media
+from x2sam.live import Track
+from x2sam.media import Clip, Source, open_media, open_pushed
 from x2sam.model.modeling import X2SamModel
 from x2sam.model.precision import check_dtype
 from x2sam.processing import X2SamProcessor
 from x2sam.requests import make_request
 from x2sam.result import Result
-from x2sam.session import MAX_NEW_TOKENS, Asked, Session, Track, answer_options, autocast, frame_result, new_tracker
+from x2sam.session import MAX_NEW_TOKENS, Session, answer_options, autocast
+from x2sam.strands import Asked, frame_result, new_tracker
 from x2sam.types import Prompt
 
 RANDOM = "'tiny' has random weights; everything runs, but the masks mean nothing"
@@ -91,10 +93,20 @@ class X2Sam:
     def config(self) -> X2SamConfig:
         return self.model.config
 
-    def open(self, media: Source, kind: str | None = None, fps: float | None = None) -> Session:
-        """Open a medium for several prompts: it is read once. See `open_media` for what can be opened."""
+    def open(self, media: Source, kind: str | None = None, fps: float | None = None, history: int = 0) -> Session:
+        """Open a medium for several prompts: it is read once. See `open_media` for what can be opened.
+
+        history: frames of a stream that stay at hand for corrections; at least those that the language side looks at.
+        """
         clip = media if isinstance(media, Clip) else open_media(media, kind=kind, fps=fps)  # type: ignore[arg-type]
-        return Session(self.model, self.processor, clip)
+        return Session(self.model, self.processor, clip, history)
+
+    def live(self, fps: float | None = None, history: int = 0) -> Session:
+        """A stream whose frames you push: ``track = model.live().track("the rabbit")``, then ``track.step(frame)``.
+
+        fps: frames a second, where they come evenly. history: as in `open`.
+        """
+        return Session(self.model, self.processor, open_pushed(fps), history)
 
     def segment(
         self,
@@ -133,8 +145,9 @@ class X2Sam:
         Args:
             video: a file, folder of frames, URL, camera number, list or iterator of pictures of unknown length ...
             fps: frames a second of sources that do not say.
-            options: as in `segment`, ``identity`` (``x2sam``, or ``released`` as in the release), and ``keep``: False
-                forgets each frame's result once it is yielded, for streams without end.
+            options: as in `segment`, ``identity`` (``x2sam``, or ``released`` as in the release), ``keep``: False
+                forgets all but the newest results, for streams without end, and ``refresh``: the language side looks
+                at the newest frames again every so many frames.
             prompt, regions, task: as in `segment`.
         """
         return self.open(video, kind="video", fps=fps).track(prompt, regions, task, **options)
@@ -175,7 +188,7 @@ class X2Sam:
         prompts = prompt if _each(prompt, len(clips)) else [prompt] * len(clips)
         marked = regions if regions is not None else [None] * len(clips)
         asked = [make_request(c, p, r, task) for c, p, r in zip(clips, prompts, marked, strict=True)]
-        chosen = answer_options(options)
+        chosen = answer_options(options, self.config)
         if not asked or len({r.task for r in asked}) > 1 or asked[0].task.generates:
             return [
                 self.open(c).segment(r.prompt, task=r.task.name, max_new_tokens=max_new_tokens, **options)
@@ -195,7 +208,7 @@ class X2Sam:
         results = []
         for row, (clip, request) in enumerate(zip(clips, asked, strict=True)):
             read = Asked(request, request.prompt.conditions, guidance)
-            frame = frame_result(read, chosen, new_tracker(read), prediction, 0, None, clip.size, row)
+            frame = frame_result(read, chosen, new_tracker(read.conditions), prediction, 0, None, clip.size, row)
             results.append(Result(request.task.name, "", (frame,), request.prompt, clip))
         return results
 

@@ -9,58 +9,61 @@ by frame and keeps nothing but the bounded memory bank.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from x2sam.answer import AnswerOptions, answer_frame
+from x2sam.answer import AnswerOptions
+from x2sam.config import X2SamConfig
 from x2sam.errors import InputError
-from x2sam.media import Clip, TimedFrame
+from x2sam.live import Track
+from x2sam.media import Clip
 from x2sam.model.frames import FrameFeatures
 from x2sam.model.language import Prefix
 from x2sam.model.mask_decoder import Guidance, Prediction
 from x2sam.model.mask_memory import MemoryBank
 from x2sam.model.modeling import X2SamModel
 from x2sam.processing import Encoded, LanguageMedia, X2SamProcessor
-from x2sam.prompts import Phrase, Turn, clean, may_announce, read_answer
-from x2sam.requests import Request, make_request
+from x2sam.prompts import Turn, clean, may_announce, read_answer
+from x2sam.requests import Request
 from x2sam.result import Result
+from x2sam.strands import Asked, Identity
+from x2sam.streams import TimedFrame
 from x2sam.tasks import TASKS
-from x2sam.tracking import RecentMasks, Tracker
-from x2sam.types import Condition, Frame, FrameResult, Prompt, Region, Segment
-
-Identity = Literal["x2sam", "released"]
+from x2sam.types import Condition, Frame, Prompt
 
 MAX_NEW_TOKENS = 512
 """Length of an answer at most, unless said otherwise."""
+ENCODED = 2
+"""Encoded frames that a session keeps: the newest, and the one that the newest regions are drawn on."""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A prompt after the language side has read it."""
+@dataclass
+class _Reading:
+    """What the language side has read of the medium, for the prompts that follow."""
 
-    request: Request
-    conditions: tuple[Condition, ...]
-    """What masks are looked for: the prompt's, or the phrases of the answer."""
-    guidance: Guidance | None
-    """None where there is nothing to segment: no ``<SEG>``, or no condition."""
-    text: str = ""
-    """What was said, without markers; empty for templated answers."""
-    phrases: tuple[Phrase, ...] = ()
+    upto: int | None
+    """The last frame of a stream that it saw; None for the sample of a clip."""
+    media: LanguageMedia
+    prefix: Prefix | None = None
 
 
 class Session:
     """A medium, opened by `X2Sam.open`."""
 
-    def __init__(self, model: X2SamModel, processor: X2SamProcessor, clip: Clip) -> None:
+    def __init__(self, model: X2SamModel, processor: X2SamProcessor, clip: Clip, history: int = 0) -> None:
         self.model, self.processor, self.clip = model, processor, clip
-        self._prefix: Prefix | None = None
+        self.history = max(history, processor.language_frames)
+        """Frames of a stream that stay at hand, for the language side and for corrections."""
+        if clip.stream is not None:
+            clip.stream.remember(self.history)
+        self._reading: _Reading | None = None
         self._features: dict[int, FrameFeatures] = {}
 
     @property
@@ -89,13 +92,17 @@ class Session:
         on_text: Callable[[str], None] | None = None,
         max_new_tokens: int = MAX_NEW_TOKENS,
         keep: bool = True,
+        refresh: int | None = None,
         **options: Any,
     ) -> Track:
-        """Segment frame by frame, as the result is iterated. See `X2Sam.track`."""
-        request = make_request(self.clip, prompt, regions, task)
-        if request.task.is_chat:
-            raise InputError(f"Got the task {request.task.name}", "a segmentation task", "For text use chat()")
-        return Track(self, self.ask(request, max_new_tokens, on_text), answer_options(options), identity, keep)
+        """Segment frame by frame, as the result is iterated, or as frames are pushed. See `X2Sam.track`."""
+        track = Track(self, answer_options(options, self.model.config), identity, keep, refresh)
+        track.follow(track.request(prompt, regions, task), max_new_tokens=max_new_tokens, on_text=on_text)
+        return track
+
+    def restore(self, path: str | os.PathLike[str]) -> Track:
+        """Go on with a track that `Track.save` wrote, on the same medium opened again (or a stream that goes on)."""
+        return Track.restore(path, self)
 
     def chat(
         self,
@@ -112,7 +119,9 @@ class Session:
         asked = self.ask(request, max_new_tokens, on_text, turns)
         if asked.guidance is None:
             return Result(request.task.name, asked.text, (), request.prompt, self.clip)
-        return Track(self, asked, answer_options(options)).result
+        track = Track(self, answer_options(options, self.model.config))
+        track.follow(request, asked=asked)
+        return track.result
 
     # --- the language side -------------------------------------------------------------------------------------
 
@@ -123,24 +132,32 @@ class Session:
         max_new_tokens: int = MAX_NEW_TOKENS,
         on_text: Callable[[str], None] | None = None,
         turns: Sequence[Turn] | None = None,
+        upto: int | None = None,
+        shown: Mapping[int, Frame] | None = None,
     ) -> Asked:
-        """Read a request; generating tasks answer in their own words, with ``on_text`` called for each new piece."""
+        """Read a request; generating tasks answer in their own words, with ``on_text`` called for each new piece.
+
+        upto: read the newest frames up to this one; None: the sample of the whole medium.
+        shown: frames that regions are drawn on, where the medium may not have them any more.
+        """
+        reading = self._read(upto)
         encoded = (
-            self.processor.encode(request.task, request.prompt, self.media)
+            self.processor.encode(request.task, request.prompt, reading.media)
             if turns is None
-            else self.processor.encode_turns(turns, request.prompt, self.media)
+            else self.processor.encode_turns(turns, request.prompt, reading.media)
         )
         device = self.model.device
         generates = request.task.generates
         speaker = _Speaker(self.processor, on_text)
         with autocast(self.model):
-            prefix = self._read_medium(encoded)
+            if reading.prefix is None:
+                reading.prefix = self._prefix(encoded)
             understanding = self.model.understand(
                 encoded.input_ids[None].to(device),
                 region_masks=encoded.region_masks.to(device),
                 region_frames=_rank(encoded.region_frames, device),
-                region_features=self._marked_frames(encoded.region_frames),
-                prefix=prefix,
+                region_features=self._marked_frames(encoded.region_frames, shown or {}),
+                prefix=reading.prefix,
                 max_new_tokens=max_new_tokens if generates else 0,
                 stop_ids=self.processor.stop_ids,
                 on_token=speaker,
@@ -151,164 +168,69 @@ class Session:
     @property
     def seen(self) -> int:
         """Frames that the language side sees."""
-        return len(self._sample)
+        return len(self._window(self._upto(None)))
 
     @cached_property
     def _sample(self) -> list[TimedFrame]:
         return self.clip.sample(self.processor.language_frames)
 
-    @cached_property
-    def media(self) -> LanguageMedia:
-        """The sample of frames that the language side sees."""
-        frames, times = [frame for _, _, frame in self._sample], [time for _, time, _ in self._sample]
-        return self.processor.see(frames, self.clip.kind == "video", times)
+    def _upto(self, index: int | None) -> int | None:
+        """Of a stream that is pushed nothing but the newest frames can be had."""
+        stream = self.clip.stream
+        return stream.newest[0] if index is None and stream is not None and stream.pushed and stream.newest else index
 
-    def _read_medium(self, encoded: Encoded) -> Prefix:
-        if self._prefix is None:
-            batch = self.processor.collate([encoded])
-            names = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
-            device = self.model.device
-            self._prefix = self.model.read_prefix(
-                batch["input_ids"][:, : encoded.prefix_length].to(device),
-                **{n: batch[n].to(device) for n in names if n in batch},
-            )
-        return self._prefix
+    def _window(self, upto: int | None) -> list[TimedFrame]:
+        return self._sample if upto is None else self.clip.recent(upto, self.processor.language_frames)
+
+    def _read(self, upto: int | None) -> _Reading:
+        """The medium as the language side sees it; what was read last is not read again."""
+        upto = self._upto(upto)
+        if self._reading is None or self._reading.upto != upto:
+            window = self._window(upto)
+            if not window:
+                raise InputError(f"Got {self.clip.name} without a frame to look at", "a frame first", "Call step()")
+            frames, times = [frame for _, _, frame in window], [time for _, time, _ in window]
+            self._reading = _Reading(upto, self.processor.see(frames, self.clip.kind == "video", times))
+        return self._reading
+
+    def _prefix(self, encoded: Encoded) -> Prefix:
+        batch = self.processor.collate([encoded])
+        names = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
+        device = self.model.device
+        return self.model.read_prefix(
+            batch["input_ids"][:, : encoded.prefix_length].to(device),
+            **{n: batch[n].to(device) for n in names if n in batch},
+        )
 
     # --- the mask side -----------------------------------------------------------------------------------------
 
     def features(self, index: int, frame: Frame) -> FrameFeatures:
-        """A frame, mask-encoded. An image's is kept, and so are those of frames that carry regions."""
-        if index in self._features:
-            return self._features[index]
+        """A frame, mask-encoded. The newest are kept, so that several prompts may look at one frame."""
+        if index not in self._features:
+            with autocast(self.model):
+                features = self.model.encode(self.processor.frames([frame]).to(self.model.device))
+                self._features[index] = self.model.prepare(features) if self.clip.kind == "image" else features
+            while len(self._features) > ENCODED:
+                del self._features[next(iter(self._features))]
+        return self._features[index]
+
+    def decode(
+        self, index: int, frame: Frame, guidance: Guidance, bank: MemoryBank | None
+    ) -> tuple[Prediction, MemoryBank]:
+        """The masks of a frame, and the memory for the next."""
+        features = self.features(index, frame)
         with autocast(self.model):
-            features = self.model.encode(self.processor.frames([frame]).to(self.model.device))
-            if self.clip.kind == "image":
-                features = self._features[index] = self.model.prepare(features)
-        return features
+            return self.model.segment(features, guidance, bank, remember=self.clip.kind == "video")
 
-    def _marked_frames(self, indices: Sequence[int]) -> FrameFeatures | None:
+    @property
+    def signature(self) -> Tensor:
+        """A learned vector by which a saved state knows its model again."""
+        return self.model.no_memory.detach().cpu()
+
+    def _marked_frames(self, indices: Sequence[int], shown: Mapping[int, Frame]) -> FrameFeatures | None:
         """The frames that carry regions, in ascending order, as one batch."""
-        wanted = sorted(set(indices))
-        if not wanted:
-            return None
-        found = [self.features(i, self.clip.frame_at(i)) for i in wanted]
-        self._features = dict(zip(wanted, found, strict=True))
-        return FrameFeatures.cat(found)
-
-
-class Track:
-    """Results of a clip, frame by frame, and the whole at the end.
-
-    Iterating yields a `FrameResult` for every frame as it is done; `result` finishes what is left. With ``keep`` False
-    a frame's result is forgotten once it is yielded, for streams without end.
-    """
-
-    def __init__(
-        self, session: Session, asked: Asked, options: AnswerOptions, identity: Identity = "x2sam", keep: bool = True
-    ) -> None:
-        self.session, self.asked, self.options = session, asked, options
-        self.tracker = new_tracker(asked, identity)
-        # Phrases choose frame by frame in the release; single objects always stay on their masks.
-        stays = asked.request.task.one_region or options.protocol == "public"
-        self.recent = RecentMasks() if stays else None
-        self.bank: MemoryBank | None = None
-        self._frames = iter(session.clip)
-        self._done: deque[FrameResult] = deque(maxlen=None if keep else 0)
-
-    def __iter__(self) -> Iterator[FrameResult]:
-        yield from tuple(self._done)
-        while (frame := self._next()) is not None:
-            yield frame
-
-    @property
-    def text(self) -> str:
-        """What was said."""
-        return self.asked.text
-
-    @property
-    def result(self) -> Result:
-        """Everything; runs through the frames that nobody has asked for yet."""
-        while self._next() is not None:
-            pass
-        return self.done
-
-    @property
-    def done(self) -> Result:
-        """What is there so far."""
-        request = self.asked.request
-        return Result(request.task.name, self.asked.text, tuple(self._done), request.prompt, self.session.clip)
-
-    def _next(self) -> FrameResult | None:
-        item = next(self._frames, None)
-        if item is None:
-            return None
-        frame = self.step(*item)
-        self._done.append(frame)
-        return frame
-
-    @torch.inference_mode()
-    def step(self, index: int, time: float | None, frame: Frame) -> FrameResult:
-        """Find the masks of the next frame."""
-        height, width = frame.shape[:2]
-        guidance = self.asked.guidance
-        if guidance is None:
-            return FrameResult(index, time, height, width)
-        session = self.session
-        features = session.features(index, frame)
-        with autocast(session.model):
-            is_video = session.clip.kind == "video"
-            prediction, self.bank = session.model.segment(features, guidance, self.bank, remember=is_video)
-        return frame_result(
-            self.asked, self.options, self.tracker, prediction, index, time, (height, width), recent=self.recent
-        )
-
-
-def frame_result(
-    asked: Asked,
-    options: AnswerOptions,
-    tracker: Tracker,
-    prediction: Prediction,
-    index: int,
-    time: float | None,
-    size: tuple[int, int],
-    row: int = 0,
-    recent: RecentMasks | None = None,
-) -> FrameResult:
-    """One frame's prediction -> its segments.
-
-    ``row`` is the sample's place in the predicted batch; ``recent`` are the masks of the frames before, which keep an
-    answer on its object.
-    """
-    conditions = asked.conditions
-    logits = prediction.class_logits[row].float()
-    # A batch pads its samples to the longest list of conditions.
-    logits = torch.cat([logits[:, : len(conditions)], logits[:, -1:]], 1)
-    marked: list[Region | None] = [c.region for c in conditions]
-    candidates = answer_frame(
-        asked.request.task,
-        logits,
-        prediction.mask_logits[row].float(),
-        size,
-        conditions,
-        options,
-        prompt_masks=[r.mask if r is not None and r.frame == index else None for r in marked],
-        recent=recent.of(len(conditions)) if recent is not None else (),
-    )
-    if recent is not None:
-        recent.add(candidates)
-    ids = tracker.step(candidates, prediction.queries[row].float())
-    labels = Prompt(conditions).labels
-    segments = tuple(
-        Segment(c.rle, labels[c.condition], c.score, i, c.condition, index, conditions[c.condition].is_thing)
-        for c, i in zip(candidates, ids, strict=True)
-    )
-    return FrameResult(index, time, *size, segments)
-
-
-def new_tracker(asked: Asked, identity: Identity = "x2sam") -> Tracker:
-    """A tracker that keeps the ids the caller gave to regions."""
-    given = {i: c.region.object_id for i, c in enumerate(asked.conditions) if c.region is not None}
-    return Tracker(identity=identity, fixed_ids={i: n for i, n in given.items() if n is not None})
+        found = [self.features(i, shown[i] if i in shown else self.clip.frame_at(i)) for i in sorted(set(indices))]
+        return FrameFeatures.cat(found) if found else None
 
 
 class _Speaker:
@@ -357,13 +279,14 @@ def chat_turns(messages: str | Sequence[dict[str, str]]) -> list[Turn]:
     ]
 
 
-def answer_options(options: dict[str, Any]) -> AnswerOptions:
-    """Keyword arguments -> options; an unknown one is named."""
+def answer_options(options: dict[str, Any], config: X2SamConfig) -> AnswerOptions:
+    """Keyword arguments -> options, with the model's own defaults; an unknown one is named."""
     known = AnswerOptions.__dataclass_fields__
     for name in options:
         if name not in known:
             raise InputError(f"Got the option {name!r}", f"one of: {', '.join(known)}")
-    return AnswerOptions(**options)
+    calibrated = {"presence": config.presence_threshold, "object_presence": config.object_threshold}
+    return AnswerOptions(**{**calibrated, **options})
 
 
 @contextmanager

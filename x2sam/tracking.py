@@ -1,12 +1,13 @@
 """Identity across frames: which segment of this frame is which object of the frames before.
 
-An object is known by where its mask should be now (its last mask, moved on), by its query's embedding and by its
-condition. What is kept of the past is small, bounded and can be pickled: run-length codes and one vector an object.
+An object is known by where its mask should be now (its last mask, moved on at its speed), by its look (a running mean
+of its queries' embeddings, worth as much as it has been constant) and by its condition. What is kept of the past is
+small and bounded: run-length codes and one vector an object, until it has been away for too long.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -23,19 +24,21 @@ from x2sam.masks import RLE, BoolMask, iou_matrix, union
 
 Vector = NDArray[np.floating]
 
-OVERLAP, LIKENESS = 0.2, 0.6
-"""Overlap and cosine that say neither yes nor no; what is above speaks for the same object, what is below against."""
-TRUST, FADING = 0.5, 0.8
-"""What overlap counts for against likeness when the object was seen on the last frame; left of it a frame later."""
+PLACE, LIKENESS = 0.2, 0.6
+"""Agreement in place and cosine that say neither yes nor no; more speaks for the same object, less against."""
+TRUST, FADING, LOOK = 0.7, 0.8, 0.3
+"""What place counts for when the object was seen on the last frame; left of it a frame later; what likeness does."""
 REACH = 12
 """Frames after which the place where an object was last seen says nothing any more."""
 MOMENTUM = 0.8
-"""Part of an object's old embedding in its new one."""
+"""Part of the past in a running mean."""
+STEADY, CLASS = 3, 0.4
+"""Sightings after which an object may be taken for another class for a moment, and what speaks against that."""
 RELEASED_OVERLAP = 0.5
 
 
 @dataclass
-class _Track:
+class Object:
     """What is remembered of one object."""
 
     condition: int
@@ -46,30 +49,84 @@ class _Track:
     """Rows and columns a frame."""
     age: int = 0
     """Frames since it was last seen."""
+    sightings: int = 1
+    """How often it was seen in a row, more or less; at the first its velocity is not known."""
+    constancy: float = 1.0
+    """Running mean of the likeness to itself: how much its look is worth."""
+    votes: dict[int, float] = field(default_factory=dict)
+    """How often, lately, it was taken for which condition."""
 
     def place(self) -> RLE:
         """Its mask as it should be now."""
-        if self.age > REACH:
-            return self.mask
         return _moved(self.mask, np.rint(self.velocity * self.age).astype(int))
 
-    def meet(self, mask: RLE, look: Vector | None) -> None:
+    def nearness(self, centres: Vector) -> Vector:
+        """How near things are to where its centre should be, 0 to 1; measured in its own size."""
+        distance = np.linalg.norm(centres - (self.centre + self.velocity * self.age), axis=1)
+        size = np.sqrt(max(1, self.mask.area)) * (2 if self.sightings == 1 else 1)
+        return np.exp(-((distance / size) ** 2))
+
+    def against(self, condition: int) -> float:
+        """What speaks against it where it is taken for this condition."""
+        if condition == self.condition:
+            return 0.0
+        doubt = 1 - self.votes.get(condition, 0.0) / sum(self.votes.values())
+        return CLASS * doubt if self.sightings >= STEADY else np.inf
+
+    def meet(self, condition: int, mask: RLE, look: Vector | None) -> None:
         """It was seen again."""
-        centre = _centre(mask)
-        self.velocity = (self.velocity + (centre - self.centre) / max(1, self.age)) / 2
+        centre, away = _centre(mask), max(1, self.age)
+        step = (centre - self.centre) / away
+        if away > REACH:
+            self.velocity, self.sightings = np.zeros(2), 0
+        else:
+            self.velocity = step if self.sightings == 1 else (self.velocity + step) / 2
         self.mask, self.centre, self.age = mask, centre, 0
-        if look is not None:
-            self.look = look if self.look is None else _unit(MOMENTUM * self.look + (1 - MOMENTUM) * look)
+        self.sightings += 1
+        if look is not None and self.look is not None:
+            self.constancy = MOMENTUM * self.constancy + (1 - MOMENTUM) * max(0.0, float(self.look @ look))
+            look = _unit(MOMENTUM * self.look + (1 - MOMENTUM) * look)
+        self.look = self.look if look is None else look
+        self.vote(condition)
+
+    def vote(self, condition: int) -> None:
+        """It was taken for this condition; what it was taken for most of late is what it is."""
+        self.votes = {c: MOMENTUM * v for c, v in self.votes.items() if v > 0.01}
+        self.votes[condition] = self.votes.get(condition, 0.0) + 1
+        self.condition = max(self.votes, key=lambda c: self.votes[c])
+
+
+@dataclass
+class Numbers:
+    """Where new ids come from: counted from 1, none twice, none of those that the caller took."""
+
+    next: int = 1
+    taken: set[int] = field(default_factory=set)
+
+    def new(self) -> int:
+        """The next one."""
+        number = next(number for number in count(self.next) if number not in self.taken)
+        self.next = number + 1
+        return number
+
+    def claim(self, ids: Sequence[int]) -> None:
+        """Take ids that the caller chose. Raises InputError where one belongs to another object already."""
+        for number in ids:
+            if number in self.taken or (number < self.next and number > 0):
+                raise InputError(f"Got the object id {number}, which is another object's", "an id that is free")
+        self.taken |= set(ids)
 
 
 class Tracker:
     """Gives the candidates of each frame the ids of their objects.
 
-    identity: ``x2sam`` assigns objects and candidates of a condition as a whole (Hungarian), by overlap after motion
-        and likeness of query embeddings, and knows an object again that was away; ``released`` links things to the
+    identity: ``x2sam`` assigns objects and candidates as a whole (Hungarian), by overlap and nearness after motion,
+        likeness of query embeddings and agreement of conditions, and knows an object again that was away, or that is
+        taken for something else for a moment; ``released`` links things to the
         one frame before, greedily, by overlap alone, and may give two segments one id, as the released model does.
     patience: frames for which an object that is away is remembered. capacity: most objects remembered.
     fixed_ids: ids that the caller chose, by condition, for conditions that have one object.
+    numbers: where new ids come from, if several trackers share them.
     """
 
     def __init__(
@@ -79,6 +136,7 @@ class Tracker:
         patience: int = 100,
         capacity: int = 256,
         fixed_ids: Mapping[int, int] | None = None,
+        numbers: Numbers | None = None,
     ) -> None:
         if identity not in ("x2sam", "released"):
             raise InputError(f"Got identity={identity!r}", "'x2sam' or 'released'")
@@ -92,68 +150,82 @@ class Tracker:
                 "a different id for each region",
                 "Merge the regions that show one object",
             )
-        self.restart()
+        self.numbers = Numbers() if numbers is None else numbers
+        self.numbers.taken |= set(self.fixed_ids.values())
+        self._clear()
 
     def restart(self) -> None:
-        """Forget everything: a new clip begins."""
-        self._tracks: dict[int, _Track] = {}
-        self._bound = dict(self.fixed_ids)
-        self._next = 1
+        """Forget everything, and count from 1 again: a new clip begins."""
+        self.numbers.next = 1
+        self._clear()
+
+    def _clear(self) -> None:
+        self._tracks: dict[int, Object] = {}
+        self.bound = dict(self.fixed_ids)
+        """The object of each condition that has one by nature."""
         self._previous: dict[int, tuple[RLE, int]] = {}
 
-    def step(self, candidates: Sequence[Candidate], queries: Tensor | None = None) -> list[int]:
+    def step(self, candidates: Sequence[Candidate], queries: Tensor | None = None, elapsed: int = 1) -> list[int]:
         """The object id of each candidate of the next frame.
 
         queries: the decoder's query embeddings of this frame ``[Q, D]``; without them only masks tell objects apart.
+        elapsed: frames since the last one, if some were missing.
         """
         if self.identity == "released":
             return self._step_released(candidates)
         looks = _looks(candidates, queries)
-        self._grow_older()
+        self._grow_older(elapsed)
         ids: dict[int, int] = {}
-        crowd: dict[int, list[int]] = defaultdict(list)
+        crowd: list[int] = []
         for i, candidate in enumerate(candidates):
             if candidate.alone:
-                if candidate.condition not in self._bound:
-                    self._bound[candidate.condition] = self._new_id()
-                ids[i] = self._bound[candidate.condition]
+                if candidate.condition not in self.bound:
+                    self.bound[candidate.condition] = self.numbers.new()
+                ids[i] = self.bound[candidate.condition]
             else:
-                crowd[candidate.condition].append(i)
-        for condition, members in crowd.items():
-            masks = [_small(candidates[i]) for i in members]
-            known = self._assign(condition, masks, [looks[i] for i in members])
-            for place, (i, mask) in enumerate(zip(members, masks, strict=True)):
-                ids[i] = known[place] if place in known else self._new_id()
-                if place in known:
-                    self._tracks[ids[i]].meet(mask, looks[i])
-                else:
-                    self._tracks[ids[i]] = _Track(condition, mask, _centre(mask), looks[i])
+                crowd.append(i)
+        masks = [_small(candidates[i]) for i in crowd]
+        known = self._assign([candidates[i].condition for i in crowd], masks, [looks[i] for i in crowd])
+        for place, (i, mask) in enumerate(zip(crowd, masks, strict=True)):
+            condition = candidates[i].condition
+            ids[i] = known[place] if place in known else self.numbers.new()
+            if place in known:
+                self._tracks[ids[i]].meet(condition, mask, looks[i])
+            else:
+                self._tracks[ids[i]] = Object(condition, mask, _centre(mask), looks[i], votes={condition: 1.0})
         self._forget()
         return [ids[i] for i in range(len(candidates))]
 
-    def _assign(self, condition: int, masks: list[RLE], looks: list[Vector | None]) -> dict[int, int]:
-        """Place in ``masks`` -> id, for the objects of a condition that are seen again."""
-        known = [number for number, track in self._tracks.items() if track.condition == condition]
-        tracks = [self._tracks[number] for number in known]
-        if not tracks:
+    def condition_of(self, object_id: int) -> int | None:
+        """The condition of an object that is remembered."""
+        if object_id in self._tracks:
+            return self._tracks[object_id].condition
+        return next((condition for condition, number in self.bound.items() if number == object_id), None)
+
+    def _assign(self, conditions: list[int], masks: list[RLE], looks: list[Vector | None]) -> dict[int, int]:
+        """Place in ``masks`` -> id, for the objects that are seen again: all pairs are weighed together."""
+        known, tracks = list(self._tracks), list(self._tracks.values())
+        if not tracks or not masks:
             return {}
-        overlap = iou_matrix(masks, [track.place() for track in tracks])
+        near = np.zeros((len(masks), len(tracks)))
+        within = [j for j, track in enumerate(tracks) if track.age <= REACH]
+        if within:
+            centres = np.array([_centre(mask) for mask in masks])
+            near[:, within] = iou_matrix(masks, [tracks[j].place() for j in within]) / 2
+            near[:, within] += np.stack([tracks[j].nearness(centres) for j in within], 1) / 2
         likeness = np.array([[_cosine(look, track.look) for track in tracks] for look in looks])  # NaN: unknown
         trust = np.array([TRUST * FADING ** (t.age - 1) if t.age <= REACH else 0.0 for t in tracks])
         trust = np.where(np.isnan(likeness), 1.0, trust)
-        evidence = trust * (overlap - OVERLAP) + (1 - trust) * (np.nan_to_num(likeness) - LIKENESS)
+        worth = np.array([track.constancy for track in tracks])
+        evidence = trust * (near - PLACE)
+        evidence += LOOK * worth * np.where(np.isnan(likeness), 0.0, likeness - LIKENESS * worth)
+        evidence -= np.array([[track.against(condition) for track in tracks] for condition in conditions])
         pairs = zip(*linear_sum_assignment(evidence.clip(min=0), maximize=True), strict=True)
         return {int(i): known[j] for i, j in pairs if evidence[i, j] > 0}
 
-    def _new_id(self) -> int:
-        taken = set(self.fixed_ids.values())
-        number = next(number for number in count(self._next) if number not in taken)
-        self._next = number + 1
-        return number
-
-    def _grow_older(self) -> None:
+    def _grow_older(self, frames: int) -> None:
         for track in self._tracks.values():
-            track.age += 1
+            track.age += frames
 
     def _forget(self) -> None:
         """Objects that are away for too long, and those seen longest ago where there are too many."""
@@ -194,28 +266,18 @@ class RecentMasks:
     """The last sure candidates of each condition: what `answer.best` compares queries with to stay on an object."""
 
     def __init__(self, length: int = 4, threshold: float = 0.5) -> None:
-        self.threshold = threshold
-        self._recent: dict[int, deque[Candidate]] = defaultdict(_Deque(length))
+        self.threshold, self.length = threshold, length
+        self._recent: dict[int, deque[Candidate]] = {}
 
     def add(self, candidates: Sequence[Candidate]) -> None:
         """Remember the candidates of a frame that are surer than the threshold."""
         for candidate in candidates:
             if candidate.score > self.threshold:
-                self._recent[candidate.condition].append(candidate)
+                self._recent.setdefault(candidate.condition, deque(maxlen=self.length)).append(candidate)
 
     def of(self, conditions: int) -> list[list[Candidate]]:
         """For each of so many conditions its candidates, oldest first."""
         return [list(self._recent.get(c, ())) for c in range(conditions)]
-
-
-@dataclass(frozen=True)
-class _Deque:
-    """A factory of bounded queues that can be pickled."""
-
-    length: int
-
-    def __call__(self) -> deque[Candidate]:
-        return deque(maxlen=self.length)
 
 
 def _looks(candidates: Sequence[Candidate], queries: Tensor | None) -> list[Vector | None]:

@@ -19,6 +19,7 @@ from x2sam.masks import RLE
 from x2sam.media import open_media
 from x2sam.predictor import X2Sam
 from x2sam.result import Result
+from x2sam.strands import Identity
 from x2sam.tasks import get_task
 from x2sam.types import Sample, Segment
 
@@ -55,7 +56,7 @@ class Answer:
 
 
 def answer(
-    model: X2Sam, sample: Sample, index: int, views: Sequence[str], protocol: str, identity: str
+    model: X2Sam, sample: Sample, index: int, views: Sequence[str], protocol: str, identity: Identity
 ) -> dict[str, Any]:
     """Ask for every view; the record to be written."""
     conditions = sample.prompt.conditions

@@ -14,6 +14,7 @@ from x2sam.evaluate.run import Score, evaluate, progress_bar
 from x2sam.evaluate.splits import find_split, names_of, open_records
 from x2sam.evaluate.submit import submit
 from x2sam.predictor import X2Sam
+from x2sam.strands import Identity
 
 
 def run(
@@ -28,7 +29,7 @@ def run(
     part: str = "test",
     size: int = 224,
     frames: int = 8,
-    identity: str = "",
+    identity: Identity | None = None,
 ) -> list[Score]:
     """Evaluate every split and write ``results.json`` and ``results.md`` into ``out``.
 

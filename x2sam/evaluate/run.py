@@ -17,6 +17,7 @@ from x2sam.evaluate.answers import Answer, AnswerFiles, answer
 from x2sam.evaluate.judges import Setting, judge, setting_of
 from x2sam.metrics import Metric
 from x2sam.predictor import X2Sam
+from x2sam.strands import Identity
 from x2sam.tasks import get_task
 from x2sam.types import Sample
 
@@ -47,7 +48,7 @@ def evaluate(
     protocol: str = "public",
     limit: int | None = None,
     on_progress: Progress | None = None,
-    identity: str = "",
+    identity: Identity | None = None,
 ) -> Score:
     """Score a model on a split.
 
@@ -71,7 +72,7 @@ def evaluate(
         )
     state = PartialState()
     count = len(records) if limit is None else min(limit, len(records))
-    identity = identity or ("released" if protocol == "released" else "x2sam")
+    linked: Identity = identity or ("released" if protocol == "released" else "x2sam")
     views = sorted({judge(name).view for name in split.metrics})
     tell = on_progress if on_progress is not None and state.is_main_process else _silent
     files = AnswerFiles(folder, state.process_index)
@@ -81,7 +82,7 @@ def evaluate(
     started = time.monotonic()
     for place, index in enumerate(mine):
         tell("answering", place, len(mine))
-        files.append(_answered(model, split, records, index, views, protocol, identity))
+        files.append(_answered(model, split, records, index, views, protocol, linked))
     seconds = time.monotonic() - started
     state.wait_for_everyone()
     setting = setting_of(files.read(count), protocol)
@@ -90,7 +91,7 @@ def evaluate(
 
 
 def _answered(
-    model: X2Sam, split: Split, records: Records, index: int, views: list[str], protocol: str, identity: str
+    model: X2Sam, split: Split, records: Records, index: int, views: list[str], protocol: str, identity: Identity
 ) -> dict[str, Any]:
     try:
         sample = records[index]

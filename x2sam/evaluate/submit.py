@@ -87,8 +87,8 @@ def _tracks(split: Split, pairs: Iterable[tuple[Sample, Answer]], root: Path, pa
                 key = segment.condition, segment.object_id
                 tracks.setdefault(key, [None] * len(sample.frames))[t] = segment.rle.to_coco()
                 scores[key].append(segment.score)
-        video: int | str = _place(sample)
-        video = int(video) if video.isdigit() else video
+        place = _place(sample)
+        video = int(place) if place.isdigit() else place
         for key, masks in tracks.items():
             entries.append(
                 {

@@ -21,7 +21,7 @@ ROWS = 2**22
 class DeformableAttention(mask2former.Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention):
     """`transformers`' module with another way to the same numbers on CPU."""
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         hidden_states: Tensor,
         attention_mask: Tensor | None = None,

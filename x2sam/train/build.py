@@ -99,8 +99,8 @@ def initialise(model: X2SamModel) -> None:
     hundreds of updates, and lets the context drown the words: all categories get one and the same condition, and
     nothing pulls them apart. The last norm is lowered in turn, since its output meets the same embeddings.
     """
-    nn.init.normal_(model.get_input_embeddings().weight)
     text = model.language.qwen.model.language_model
+    nn.init.normal_(text.embed_tokens.weight)
     nn.init.constant_(text.norm.weight, text.config.hidden_size**-0.5)
     for part in (model.mask_decoder, model.memory_attention, model.memory_encoder):
         for name, module in part.named_modules():

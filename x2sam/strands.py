@@ -1,0 +1,164 @@
+"""A strand is one prompt's running state: what guides its masks, what it remembers, and whom it knows.
+
+It takes frames one after the other, in either direction of time, and knows nothing of the medium they come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from x2sam.answer import AnswerOptions, answer_frame
+from x2sam.masks import BoolMask
+from x2sam.model.mask_decoder import Guidance, Prediction
+from x2sam.model.mask_memory import MemoryBank
+from x2sam.prompts import Phrase
+from x2sam.requests import Request
+from x2sam.tracking import Numbers, RecentMasks, Tracker
+from x2sam.types import Condition, Frame, FrameResult, Prompt, Region, Segment
+
+if TYPE_CHECKING:
+    from x2sam.session import Session
+
+Identity = Literal["x2sam", "released"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompt after the language side has read it."""
+
+    request: Request
+    conditions: tuple[Condition, ...]
+    """What masks are looked for: the prompt's, or the phrases of the answer."""
+    guidance: Guidance | None
+    """None where there is nothing to segment: no ``<SEG>``, or no condition."""
+    text: str = ""
+    """What was said, without markers; empty for templated answers."""
+    phrases: tuple[Phrase, ...] = ()
+
+
+@dataclass
+class Strand:
+    """One prompt's running state."""
+
+    request: Request
+    options: AnswerOptions
+    tracker: Tracker
+    numbers: tuple[int, ...]
+    """The place of each of its conditions among the track's."""
+    asked: Asked | None = None
+    """None until there is a frame to read."""
+    shown: dict[int, Frame] = field(default_factory=dict)
+    """Frames that its regions are drawn on, where they will be read again."""
+    bank: MemoryBank | None = None
+    first: int = 0
+    """Frame from which it follows."""
+    read: int = 0
+    """Frame at which the language side last read the prompt."""
+    last: int | None = None
+    """Frame that was last segmented."""
+    hidden: set[int] = field(default_factory=set)
+    """Objects that were taken back, or that another strand follows now."""
+    recent: RecentMasks | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        # Phrases choose frame by frame in the release; single objects always stay on their masks.
+        stays = self.request.task.one_region or self.options.protocol == "public"
+        self.recent = RecentMasks() if stays else None
+
+    def step(
+        self, session: Session, index: int, time: float | None, frame: Frame, refresh: int | None
+    ) -> tuple[Segment, ...]:
+        """Find its objects on the next frame."""
+        if self.asked is None or (refresh and index // refresh > self.read // refresh):
+            self.asked, self.read = session.ask(self.request, upto=index, shown=self.shown), index
+        elapsed = 1 if self.last is None else abs(index - self.last)
+        self.last = index
+        if self.asked.guidance is None:
+            return ()
+        prediction, self.bank = session.decode(index, frame, self.asked.guidance, self.bank)
+        size = frame.shape[0], frame.shape[1]
+        found = frame_result(
+            self.asked, self.options, self.tracker, prediction, index, time, size, recent=self.recent, elapsed=elapsed
+        )
+        return tuple(segment for segment in found.segments if segment.object_id not in self.hidden)
+
+    def fork(self) -> Strand:
+        """Another that goes on from here, perhaps in the other direction; new ids come from the same numbers."""
+        numbers = self.tracker.numbers
+        tracker, recent = deepcopy((self.tracker, self.recent), {id(numbers): numbers})
+        forked = replace(self, tracker=tracker, hidden=set(self.hidden))
+        forked.recent = recent
+        return forked
+
+    def follows(self, object_id: int) -> int | None:
+        """The condition (as the track counts them) of an object that it follows and shows."""
+        condition = None if object_id in self.hidden else self.tracker.condition_of(object_id)
+        return None if condition is None else self.numbers[condition]
+
+    @property
+    def idle(self) -> bool:
+        """All that it could show is hidden."""
+        bound = self.tracker.bound
+        return len(bound) == len(self.numbers) and self.hidden.issuperset(bound.values())
+
+
+def frame_result(
+    asked: Asked,
+    options: AnswerOptions,
+    tracker: Tracker,
+    prediction: Prediction,
+    index: int,
+    time: float | None,
+    size: tuple[int, int],
+    row: int = 0,
+    recent: RecentMasks | None = None,
+    elapsed: int = 1,
+) -> FrameResult:
+    """One frame's prediction -> its segments.
+
+    ``row`` is the sample's place in the predicted batch; ``recent`` are the masks of the frames before, which keep an
+    answer on its object; ``elapsed`` are the frames since the last one.
+    """
+    conditions = asked.conditions
+    logits = prediction.class_logits[row].float()
+    # A batch pads its samples to the longest list of conditions.
+    logits = torch.cat([logits[:, : len(conditions)], logits[:, -1:]], 1)
+    candidates = answer_frame(
+        asked.request.task,
+        logits,
+        prediction.mask_logits[row].float(),
+        size,
+        conditions,
+        options,
+        prompt_masks=[_mask_on(c.region, index, size) for c in conditions],
+        recent=recent.of(len(conditions)) if recent is not None else (),
+    )
+    if recent is not None:
+        recent.add(candidates)
+    ids = tracker.step(candidates, prediction.queries[row].float(), elapsed)
+    labels = Prompt(conditions).labels
+    segments = tuple(
+        Segment(c.rle, labels[c.condition], c.score, i, c.condition, index, conditions[c.condition].is_thing)
+        for c, i in zip(candidates, ids, strict=True)
+    )
+    return FrameResult(index, time, *size, segments)
+
+
+def _mask_on(region: Region | None, index: int, size: tuple[int, int]) -> BoolMask | None:
+    """The region's pixels, if it is drawn on this frame."""
+    if region is None or region.frame != index or (region.rle.height, region.rle.width) != size:
+        return None
+    return region.mask
+
+
+def new_tracker(
+    conditions: Sequence[Condition], identity: Identity = "x2sam", numbers: Numbers | None = None
+) -> Tracker:
+    """A tracker that keeps the ids the caller gave to regions."""
+    given = {i: c.region.object_id for i, c in enumerate(conditions) if c.region is not None}
+    return Tracker(identity, fixed_ids={i: n for i, n in given.items() if n is not None}, numbers=numbers)
