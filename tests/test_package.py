@@ -22,7 +22,7 @@ ORDER = [
     "model", "released", "checkpoints", "candidates", "answer", "tracking",
     "draw", "labelstudio", "export", "formats", "result",
     "state", "strands", "live", "session", "predictor", "bench",
-    "data", "metrics", "evaluate", "benchmarks",
+    "data", "metrics", "benchmarks", "evaluate",
     "train", "serve", "scale",
     "runner", "cli",
 ]

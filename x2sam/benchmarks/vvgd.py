@@ -23,6 +23,7 @@ from PIL import Image
 from x2sam.data.base import PictureFiles, Records, Split, clean_name, part, read_json
 from x2sam.data.catalog import get_split, open_split
 from x2sam.data.families import vgd_video
+from x2sam.data.world import World
 from x2sam.errors import DataError, InputError, X2SamError
 from x2sam.masks import RLE
 from x2sam.metrics import Grouped, Instance, MaskAP, Metric, TrackAP, TrackIdentity
@@ -130,10 +131,15 @@ def build(
     return Benchmark(out, images)
 
 
-def build_from(source: str, root: Path, out: Path, seed: int = 0) -> Benchmark:
+def build_from(source: str, root: Path, out: Path, seed: int = 0, count: int = 50) -> Benchmark:
     """Write the benchmark of a data set below ``root``: ``ytvis19``, ``vipseg``, or a row of the catalog with a json of
-    categories, whose numbers the file keeps.
+    categories, whose numbers the file keeps; or of ``count`` test clips of the generated ``world``, whose frames are
+    written beside the file.
     """
+    if source == "world":
+        world = World("test", size=(224, 224))
+        clips = Records(count, lambda index: world.sample("vid_genseg", index))
+        return build(clips, out, out.parent, seed)
     split = get_split(SOURCES.get(source, source))
     options = {key: value for key, value in split.options.items() if key in ("json", "images", "masks")}
     names, images = root / options["json"], root / options["images"]
@@ -220,7 +226,7 @@ class GroundingScore(Metric):
         self.precision = Grouped(TrackAP if self.protocol.tracks else MaskAP)
         self.identity = TrackIdentity()
 
-    def update(self, sample: Sample, frames: Sequence[FrameResult]) -> None:
+    def update(self, sample: Sample, frames: Sequence[FrameResult]) -> None:  # type: ignore[override]
         """Count in one sample and what was found in it; a frame without a result has nothing."""
         found = _found(sample, frames)
         for condition, label in enumerate(sample.prompt.labels):
@@ -296,13 +302,14 @@ def _verbs() -> None:
 
 @app.command("build")
 def build_command(
-    source: Annotated[str, typer.Option(help=f"{', '.join(SOURCES)}, or a row of the catalog.")],
+    source: Annotated[str, typer.Option(help=f"{', '.join(SOURCES)}, world, or a row of the catalog.")],
     out: Annotated[Path, typer.Option(help="Json file to write.")],
     root: Annotated[Path, typer.Option(help="Folder that the paths of the data set start from.")] = Path(),
     seed: Annotated[int, typer.Option(help="Of the prompts.")] = 0,
+    count: Annotated[int, typer.Option(help="Clips of the world.")] = 50,
 ) -> None:
     """Draw the prompts of a data set and write them to a file."""
-    build_from(source, root, out, seed)
+    build_from(source, root, out, seed, count)
     print(json.dumps({"outputs": [str(out)]}))
 
 

@@ -195,7 +195,7 @@ def _regions() -> Iterator[Split]:
             yield Split(f"vid_vgdseg_{name}_train", "vid_vgdseg", "vgd_video", {**options, **_TRAIN}, ())
         for kind in PROMPTS if part == "val" else ():
             row = {**options, "prompt": kind, "released": {**_TRAIN, "first": True, "shortest": 2}}
-            yield Split(f"vid_vgdseg_{name}_{kind}_val", "vid_vgdseg", "vgd_video", row, ("vvgd", "identity"))
+            yield Split(f"vid_vgdseg_{name}_{kind}_val", "vid_vgdseg", "vgd_video", row, ("vvgd",))
 
 
 def _chat() -> Iterator[Split]:

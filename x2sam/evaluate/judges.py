@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from x2sam.benchmarks.vvgd import GroundingScore
 from x2sam.errors import DataError
 from x2sam.evaluate.answers import Answer
 from x2sam.masks import RLE, union
@@ -32,7 +33,7 @@ from x2sam.metrics import (
 )
 from x2sam.prompts import read_answer
 from x2sam.tasks import get_task
-from x2sam.types import Sample
+from x2sam.types import FrameResult, Sample
 
 IGNORE = 65_535
 """Class of pixels that nobody labelled."""
@@ -224,6 +225,12 @@ def _at(instances: Sequence[Instance], t: int) -> list[Instance]:
     return [Instance((i.masks[t],), i.category, i.score, i.crowd) for i in instances if t < len(i.masks) and i.masks[t]]
 
 
+def _vvgd(metrics: Sequence[Metric], sample: Sample, answer: Answer, setting: Setting) -> None:
+    frames = answer.views["instance"].frames if "instance" in answer.views else ()
+    height, width = _size(sample)
+    metrics[0].update(sample, [FrameResult(t, None, height, width, found) for t, found in enumerate(frames)])
+
+
 def _identity(metrics: Sequence[Metric], sample: Sample, answer: Answer, setting: Setting) -> None:
     things = [c for c, thing in enumerate(answer.things) if thing]
     found = _predicted_tubes(sample, answer, "default").items()
@@ -266,7 +273,7 @@ JUDGES: dict[str, Judge] = {
     "stq": Judge("default", lambda s: [SegmentationTrackingQuality(s.things)], _pq),
     "mvc": Judge("semantic", lambda s: [VideoConsistency()], _consistency),
     "track_ap": Judge("instance", _track_metric, _ap),
-    "vvgd": Judge("instance", _track_metric, _ap),
+    "vvgd": Judge("instance", lambda s: [GroundingScore("released" if s.protocol == "released" else "track")], _vvgd),
     "jf": Judge("default", lambda s: [RegionBoundary("frames" if s.protocol == "released" else "objects")], _jf),
     "identity": Judge("default", lambda s: [TrackIdentity()], _identity),
 }

@@ -17,7 +17,8 @@ HEADLINE: dict[str, tuple[str, ...]] = {
     "interactive": ("point/gIoU", "scribble/gIoU", "box/gIoU", "mask/gIoU"),
     "gcg": ("MaskRecall", "Nouns", "mIoU", "AP50"), "captions": ("METEOR", "CIDEr"),
     "vpq": ("VPQ",), "stq": ("STQ",), "mvc": ("mVC@8", "mVC@16"),
-    "track_ap": ("AP", "AP50"), "vvgd": ("AP", "AP50"), "jf": ("J&F",), "identity": ("HOTA", "IDF1", "IDSW"),
+    "track_ap": ("AP", "AP50"), "vvgd": ("AP", "AP50", "HOTA", "IDSW"), "jf": ("J&F",),
+    "identity": ("HOTA", "IDF1", "IDSW"),
 }
 """Which numbers of a metric a table shows."""
 PAPER: dict[str, dict[str, float]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from x2sam.benchmarks.vvgd import RELEASED
 from x2sam.data.base import Records, Split
 from x2sam.data.catalog import get_split, open_split
 from x2sam.data.world import World
@@ -48,7 +49,11 @@ def names_of(wanted: str, all_tasks: bool = False) -> list[str]:
 
 
 def find_split(name: str) -> Split:
-    """The row called ``name``."""
+    """The row called ``name``; ``vvgd:FILE:KIND`` is a benchmark file with prompts of one kind."""
+    if name.startswith("vvgd:"):
+        _, file, kind = f"{name}:box".split(":")[:3]
+        options = {"json": file, "images": str(Path(file).parent), "prompt": kind, "released": RELEASED.options}
+        return Split(name, "vid_vgdseg", "vgd_video", options, ("vvgd",))
     if not name.startswith(f"{WORLD}/"):
         return get_split(name)
     task, slash, kind = name.removeprefix(f"{WORLD}/").partition("/")
