@@ -146,7 +146,7 @@ def test_a_record_that_cannot_be_read_is_reported(tiny: X2Sam, tmp_path: Path) -
 
 def test_answers_survive_the_file(tiny: X2Sam) -> None:
     sample = records("world/vid_genseg", 1)[0]
-    record = answer(tiny, sample, 0, ["default"], "public")
+    record = answer(tiny, sample, 0, ["default"], "public", "x2sam")
     assert not record.get("error"), record
     back = read_answer(json.loads(json.dumps(record)))
     assert len(back.views["default"].frames) == len(sample.frames)

@@ -106,7 +106,8 @@ class X2SamConfig(PreTrainedConfig):
     dice_weight: float = 5.0
     no_object_weight: float = 0.1
     alignment_weight: float = 0.0
-    """Of an auxiliary loss that lets the mask features themselves answer to the conditions, pixel by pixel (ours)."""
+    """Of an auxiliary loss that lets the mask features themselves answer to the conditions, pixel by pixel (ours).
+    Above 0, what they answer inside of a query's mask is added to its class logits, in training and inference."""
     train_points: int = 12544
     """Points per mask in matching and losses; 0 means every pixel."""
     oversample_ratio: float = 3.0

@@ -275,7 +275,7 @@ class X2SamModel(PreTrainedModel):
         bank: MemoryBank,
         remember: bool,
         every_layer: bool,
-    ) -> tuple[list[Prediction], MemoryBank, Tensor]:
+    ) -> tuple[list[Prediction], MemoryBank, Tensor | None]:
         features = frame if isinstance(frame, FrameFeatures) else self.encode(frame)
         levels, mask_features = self.pixel_decoder(features.fpn) if bank.memories else self._pixels(features)
         recalled = [
@@ -284,14 +284,32 @@ class X2SamModel(PreTrainedModel):
             else level
             for i, level in enumerate(levels)
         ]
+        answers = self._align(guidance, mask_features)
         layers = [
-            Prediction(self.class_head(queries, guidance), masks, queries)
+            Prediction(self._classify(queries, masks, guidance, answers), masks, queries)
             for queries, masks in self.mask_decoder(recalled, mask_features, guidance, every_layer)
         ]
         if remember and self.config.memory_size and not self.config.class_agnostic:
             encoded = self.memory_encoder(levels, layers[-1].class_logits, layers[-1].mask_logits)
             bank = bank.push({i: self.memory_attention.project(m) for i, m in encoded.items()}, self.config.memory_size)
-        return layers, bank, mask_features
+        return layers, bank, answers
+
+    def _align(self, guidance: Guidance | None, mask_features: Tensor) -> Tensor | None:
+        """What the mask features alone say of every condition, ``[B, C, h, w]``."""
+        if self.alignment is None or guidance is None:
+            return None
+        return torch.einsum("bcd,bdhw->bchw", self.alignment(guidance.conditions[:, :-1]), mask_features)
+
+    def _classify(self, queries: Tensor, masks: Tensor, guidance: Guidance | None, answers: Tensor | None) -> Tensor:
+        """Class logits ``[B, Q, C+1]``: what a query says, and what the features inside of its mask say."""
+        logits = self.class_head(queries, guidance)
+        if answers is None or guidance is None:
+            return logits
+        inside = masks.detach().sigmoid().flatten(2)  # [B, Q, h*w]
+        inside = inside / inside.sum(-1, keepdim=True).clamp_min(1e-6)
+        means = inside @ answers.flatten(2).transpose(1, 2)  # [B, Q, C]
+        means = means.masked_fill(~guidance.condition_mask[:, None, :-1], 0.0)
+        return torch.cat([logits[..., :-1] + means, logits[..., -1:]], -1)
 
     # --- training ----------------------------------------------------------------------------------------------
 
@@ -394,11 +412,10 @@ class X2SamModel(PreTrainedModel):
         wanted: list[Targets] = []
         own_rows = own.tolist() if own is not None else [[0, 0]] * batch
         for t in range(length):
-            predictions, bank, mask_features = self._segment(
+            predictions, bank, answers = self._segment(
                 features[rows * length + t], guidance, bank, remember=t + 1 < length, every_layer=True
             )
             per_row = [list(map(Layer, p.class_logits.unbind(), p.mask_logits.unbind())) for p in predictions]
-            answers = self._align(guidance, mask_features)
             for i, row in enumerate(rows.tolist()):
                 if frame_mask is not None and not frame_mask[row, t]:
                     continue
@@ -428,12 +445,6 @@ class X2SamModel(PreTrainedModel):
         loss = alignment_loss([(a[:count], t[0]) for a, count, t in zip(answers, counts, targets, strict=True)])
         parts = {"loss_align": self.config.alignment_weight * loss}
         return X2SamOutput(loss=parts["loss_align"], parts=parts)
-
-    def _align(self, guidance: Guidance | None, mask_features: Tensor) -> Tensor | None:
-        """What the mask features alone say of every condition, ``[B, C, h, w]``."""
-        if self.alignment is None or guidance is None:
-            return None
-        return torch.einsum("bcd,bdhw->bchw", self.alignment(guidance.conditions[:, :-1]), mask_features)
 
 
 AutoModel.register(X2SamConfig, X2SamModel, exist_ok=True)
