@@ -95,7 +95,7 @@ class X2SamModel(PreTrainedModel):
             language_dim=config.language_config.text_config.hidden_size,
         )
         self.words_only = False
-        """Training stage "words"; see `_name`."""
+        """Training stage "words": conditions are what their words say, and the language model is not asked."""
         self.post_init()
 
     @torch.no_grad()
@@ -342,13 +342,15 @@ class X2SamModel(PreTrainedModel):
             region_frames: ``[N]``, index b * T + t of the frame each region was drawn on.
             share_conditions: the phrases of the other samples serve as negatives.
         """
-        if self.words_only:
-            return self._name(input_ids, attention_mask, frames, targets)
         features = None
         if frames is not None and (targets is not None or region_masks is not None):
             features = self.encode(frames.flatten(0, 1))
         guidance, own, loss_language = None, None, None
-        if input_ids is not None:
+        if input_ids is not None and self.words_only:
+            ids = input_ids if attention_mask is None else input_ids.masked_fill(~attention_mask.bool(), -1)
+            markers = self.config.phrase_start_token_id, self.config.phrase_end_token_id
+            guidance = self.language.guide(None, marker_spans(ids, *markers), ids)
+        elif input_ids is not None:
             marked = None
             if features is not None and region_masks is not None and region_frames is not None and len(region_masks):
                 check_regions(region_masks, region_frames, len(features.stage), self.config.image_size)
@@ -368,6 +370,7 @@ class X2SamModel(PreTrainedModel):
             guidance = understanding.guidance
             if labels is not None:
                 loss_language = self.language.loss(understanding.normed, labels)
+        if guidance is not None:
             counts = guidance.num_conditions
             own = torch.stack([torch.zeros_like(counts), counts], 1)
             if share_conditions:
@@ -428,23 +431,6 @@ class X2SamModel(PreTrainedModel):
         if aligned:
             parts["loss_align"] = self.config.alignment_weight * alignment_loss(aligned)
         return parts
-
-    def _name(
-        self, input_ids: Tensor | None, attention_mask: Tensor | None, frames: Tensor | None, targets: Any
-    ) -> X2SamOutput:
-        """Losses of single pictures without language model and mask decoder: the mask features learn the words."""
-        if input_ids is None or frames is None or targets is None:
-            raise InputError("Got no words, frames or targets to learn words from", "a task with phrases and masks")
-        spans = input_ids if attention_mask is None else input_ids.masked_fill(~attention_mask.bool(), -1)
-        condition_ids = marker_spans(spans, self.config.phrase_start_token_id, self.config.phrase_end_token_id)
-        guidance = self.language.guide(None, condition_ids, input_ids)
-        answers = self._align(guidance, self._pixels(self.encode(frames[:, 0]))[1])
-        if answers is None:
-            raise InputError("Got a model without alignment_weight", "one that aligns words and mask features")
-        counts = guidance.num_conditions.tolist()
-        loss = alignment_loss([(a[:count], t[0]) for a, count, t in zip(answers, counts, targets, strict=True)])
-        parts = {"loss_align": self.config.alignment_weight * loss}
-        return X2SamOutput(loss=parts["loss_align"], parts=parts)
 
 
 AutoModel.register(X2SamConfig, X2SamModel, exist_ok=True)

@@ -147,74 +147,71 @@ _ALL_TASKS = {
 _FINE = ",".join(f"mask_encoder.backbone.{part}." for part in ("stem", "blocks.0", "blocks.1"))
 
 
-_NANO_TASKS = _ALL_TASKS | {"img_genseg": 4, "img_refseg": 4, "img_intseg": 2, "vid_genseg": 1}
+_NANO_TASKS = _ALL_TASKS | {
+    **{"img_genseg": 6, "img_refseg": 4, "img_gcgseg": 3, "img_intseg": 2},
+    **{"vid_genseg": 1, "vid_refseg": 1},
+}
+
+
+def _nano(out: str, **settings: Any) -> TrainConfig:
+    """What all stages of nano share. Made for two processes of one thread."""
+    return TrainConfig(
+        out=out,
+        world_size=160,
+        frozen=_FINE,
+        image_batch=4,
+        slow_prefix="mask_encoder.backbone.",
+        decay_vectors=False,
+        updates=100_000,
+        threads=1,
+        **settings,
+    )
 
 
 def agnostic_nano() -> TrainConfig:
-    """Phase 1 of nano: find every object, without names. Made for two processes of one thread."""
-    return TrainConfig(
-        out="runs/agnostic_nano",
+    """Phase 1 of nano: find every object, without names."""
+    return _nano(
+        "runs/agnostic_nano",
         backbone="imagenet",
         image_size=160,
-        world_size=160,
         stage="agnostic",
         trains="mask_encoder.",
-        frozen=_FINE,
         tasks={"img_genseg": 1},
-        image_batch=4,
         lr=1e-3,
-        slow_prefix="mask_encoder.backbone.",
         slow_scale=0.2,
-        decay_vectors=False,
-        updates=100_000,
         max_minutes=18,
-        threads=1,
     )
 
 
 def words_nano() -> TrainConfig:
-    """Between the phases of nano: the mask features learn what words look like, without language model and queries."""
-    return TrainConfig(
-        out="runs/words_nano",
+    """Between the phases of nano: what words look like, without the language model, which would take half the time."""
+    return _nano(
+        "runs/words_nano",
         init="runs/agnostic_nano/model",
-        world_size=160,
         stage="words",
-        frozen=_FINE,
         tasks={"img_genseg": 2, "img_ovseg": 2, "img_refseg": 1},  # the training split holds nothing back here
-        image_batch=8,
         lr=1e-3,
-        slow_prefix="mask_encoder.backbone.",
         slow_scale=0.3,
-        decay_vectors=False,
         beta2=0.98,
-        updates=100_000,
-        max_minutes=40,
+        max_minutes=36,
         validation_samples=0,
-        threads=1,
     )
 
 
 def joint_nano() -> TrainConfig:
-    """Phase 2 of nano: every task together. Made for two processes of one thread."""
-    return TrainConfig(
-        out="runs/joint_nano",
+    """Phase 2 of nano: every task together."""
+    return _nano(
+        "runs/joint_nano",
         init="runs/words_nano/model",
-        world_size=160,
         stage="all",
-        frozen=_FINE,
         tasks=_NANO_TASKS,
-        image_batch=4,
         video_batch=2,
         video_accumulation=1,
-        clip_length=4,
+        clip_length=3,
         lr=5e-4,
-        slow_prefix="mask_encoder.backbone.",
         slow_scale=0.2,
-        decay_vectors=False,
         beta2=0.98,
-        updates=100_000,
         max_minutes=100,
-        threads=1,
     )
 
 

@@ -18,10 +18,14 @@ _DECODERS = ("pixel_decoder.", "mask_decoder.", "class_head.")
 STAGES: dict[str, tuple[str, ...]] = {
     "agnostic": _DECODERS,
     "words": (
+        *_DECODERS,
         "mask_encoder.",
-        "pixel_decoder.",
+        "memory_attention.",
+        "memory_encoder.",
+        "no_memory",
         "alignment.",
         "language.lexical.",
+        "language.background.",
         "language.qwen.model.language_model.embed_tokens.",
         "language.qwen.lm_head.",
     ),
@@ -65,8 +69,8 @@ def prepare_stage(model: X2SamModel, stage: Stage, lora: LoraSettings | None = N
 
     Args:
         model: built with ``class_agnostic=True`` for the stage "agnostic", without it for the others.
-        stage: "agnostic" (masks without names: decoders only), "words" (names without masks of their own: the mask
-            features learn what words mean; nano only), "joint" (all but the base language model and its
+        stage: "agnostic" (masks without names: decoders only), "words" (names and masks without the language model: a
+            condition is what its words say by themselves; nano only), "joint" (all but the base language model and its
             vision blocks) or "all" (a small model from scratch).
         lora: adapters to add to the language model; `merge_lora` folds them in afterwards.
 
