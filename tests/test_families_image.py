@@ -654,7 +654,9 @@ class Bomb:
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-@pytest.mark.parametrize("bait", [Bomb(), [{"split": Bomb()}], np.arange(3), print], ids=repr)
+@pytest.mark.parametrize(
+    "bait", [Bomb(), [{"split": Bomb()}], np.arange(3), print], ids=["bomb", "inside", "array", "function"]
+)
 def test_a_pickle_that_would_run_something_is_refused(
     bait: Any, protocol: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

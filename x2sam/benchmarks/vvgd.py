@@ -226,7 +226,7 @@ class GroundingScore(Metric):
         self.precision = Grouped(TrackAP if self.protocol.tracks else MaskAP)
         self.identity = TrackIdentity()
 
-    def update(self, sample: Sample, frames: Sequence[FrameResult]) -> None:  # type: ignore[override]
+    def update(self, sample: Sample, frames: Sequence[FrameResult]) -> None:
         """Count in one sample and what was found in it; a frame without a result has nothing."""
         found = _found(sample, frames)
         for condition, label in enumerate(sample.prompt.labels):
