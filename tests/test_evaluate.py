@@ -14,7 +14,9 @@ import pytest
 from PIL import Image
 
 from x2sam.data.base import Records, lazy_frames
+from x2sam.data.catalog import list_splits
 from x2sam.errors import InputError
+from x2sam.evaluate import report
 from x2sam.evaluate.answers import VIEWS, Answer, AnswerFiles, View, answer, read_answer
 from x2sam.evaluate.judges import JUDGES, judge, setting_of
 from x2sam.evaluate.lmms import X2SamChat
@@ -235,3 +237,31 @@ def test_a_chat_harness_can_drive_our_chat(tiny: X2Sam) -> None:
     assert answers[0] == tiny.chat(picture, "What?", max_new_tokens=4).text.split("\n")[0].strip()
     with pytest.raises(InputError, match="likelihoods"):
         chat.loglikelihood([])
+
+
+def test_a_metric_that_cannot_be_computed_is_reported(tiny: X2Sam, tmp_path: Path, monkeypatch) -> None:
+    """Captions need Java: without it the other numbers stand, and the run says so."""
+    monkeypatch.setattr("shutil.which", lambda program: None)
+    split = dataclasses.replace(find_split("world/img_refseg"), metrics=("referring", "captions"))
+    score = evaluate(tiny, split, records(split.name, 1), tmp_path)
+    assert "gIoU" in score.numbers
+    assert "METEOR" not in score.numbers
+    assert list(score.errors) == ["the metric captions"]
+
+
+def test_every_row_of_the_catalog_can_be_scored() -> None:
+    for split in list_splits():
+        assert set(split.metrics) <= set(JUDGES), split.name
+    assert set(report.PAPER) <= {split.name for split in list_splits()}
+
+
+def test_the_released_protocol_takes_two_masks_of_one_id() -> None:
+    """The release links greedily and may give two segments one id; V-VGD's released numbers do not look at ids."""
+    sample = records("world/vid_vgdseg", 1)[0]
+    said = oracle(sample, 0)
+    same = tuple(tuple(dataclasses.replace(s, object_id=1) for s in frame) for frame in said.views["instance"].frames)
+    said = dataclasses.replace(said, views={"instance": View(same)})
+    setting = setting_of([said], "released")
+    (metric,) = group = judge("vvgd").make(setting)
+    judge("vvgd").score(group, sample, said, setting)
+    assert metric.compute()["AP"] == pytest.approx(1)

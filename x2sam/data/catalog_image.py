@@ -9,9 +9,10 @@ from x2sam.data.base import Split
 from x2sam.types import RegionKind
 
 PROMPTS: tuple[RegionKind, ...] = get_args(RegionKind)
-PANOPTIC, SEMANTIC, INSTANCE, REFERRING, INTERACTIVE, GCG = (
-    (name,) for name in ("pq", "miou", "mask_ap", "referring", "interactive", "gcg")
+PANOPTIC, SEMANTIC, INSTANCE, REFERRING, INTERACTIVE = (
+    (name,) for name in ("pq", "miou", "mask_ap", "referring", "interactive")
 )
+GCG = ("gcg", "captions")
 
 _COCO = "img_genseg/coco2017"
 _ADE = "img_ovseg/ade20k"

@@ -11,7 +11,7 @@ from typing import Any
 from x2sam.data.base import Split
 from x2sam.data.catalog_image import PROMPTS
 
-TRACKS, JF, GCG = ("track_ap", "identity"), ("jf",), ("gcg",)
+TRACKS, JF, GCG = ("track_ap", "identity"), ("jf",), ("gcg", "captions")
 WINDOW = 8
 """Frames of a training sample."""
 PHRASES = 8

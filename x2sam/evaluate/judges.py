@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -227,6 +227,8 @@ def _at(instances: Sequence[Instance], t: int) -> list[Instance]:
 
 def _vvgd(metrics: Sequence[Metric], sample: Sample, answer: Answer, setting: Setting) -> None:
     frames = answer.views["instance"].frames if "instance" in answer.views else ()
+    if setting.protocol == "released":  # which may give two masks one id, and does not look at ids
+        frames = tuple(tuple(replace(s, object_id=i) for i, s in enumerate(found)) for found in frames)
     height, width = _size(sample)
     metrics[0].update(sample, [FrameResult(t, None, height, width, found) for t, found in enumerate(frames)])
 

@@ -12,7 +12,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from x2sam.data.base import Records, Split
-from x2sam.errors import InputError
+from x2sam.errors import InputError, X2SamError
 from x2sam.evaluate.answers import Answer, AnswerFiles, answer
 from x2sam.evaluate.judges import Setting, judge, setting_of
 from x2sam.metrics import Metric
@@ -130,9 +130,12 @@ def score(
             for ours, theirs in zip(group, other[name], strict=True):
                 ours.merge(theirs)
     numbers: dict[str, float] = {}
-    for group in merged.values():
-        for metric in group:
-            numbers.update({key: value for key, value in metric.compute().items() if key not in numbers})
+    for name, group in merged.items():
+        try:
+            for metric in group:
+                numbers.update({key: value for key, value in metric.compute().items() if key not in numbers})
+        except X2SamError as error:  # such as captions without Java; the other numbers stand
+            errors[f"the metric {name}"] = str(error)
     return numbers, errors
 
 
