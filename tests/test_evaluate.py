@@ -265,3 +265,12 @@ def test_the_released_protocol_takes_two_masks_of_one_id() -> None:
     (metric,) = group = judge("vvgd").make(setting)
     judge("vvgd").score(group, sample, said, setting)
     assert metric.compute()["AP"] == pytest.approx(1)
+
+
+def test_answers_of_another_protocol_or_world_are_not_mixed_in(tiny: X2Sam, tmp_path: Path) -> None:
+    split = find_split("world/img_refseg")
+    evaluate(tiny, split, records(split.name, 1), tmp_path, data={"size": SIZE})
+    with pytest.raises(InputError, match=r"Got other settings \(protocol, identity\)"):
+        evaluate(tiny, split, records(split.name, 1), tmp_path, "released", data={"size": SIZE})
+    with pytest.raises(InputError, match=r"Got other settings \(data\)"):
+        evaluate(tiny, split, records(split.name, 1), tmp_path, data={"size": 2 * SIZE})

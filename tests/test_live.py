@@ -589,4 +589,7 @@ def test_the_python_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     page = (Path(__file__).parent.parent / "docs" / "video.md").read_text()
     code = "\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL))
     code = code.replace("from_pretrained()", 'from_pretrained("tiny", device="cpu")')
-    exec(compile(code, "video.md", "exec"), {"camera": lambda: iter(frames(14)), "show": lambda *_: None})
+    shown: list[FrameResult] = []
+    exec(compile(code, "video.md", "exec"), {"camera": lambda: iter(frames(14)), "show": lambda *r: shown.extend(r)})
+    assert len(shown) >= 14
+    assert (tmp_path / "corrected.json").exists()

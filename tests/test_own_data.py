@@ -70,6 +70,14 @@ def test_a_coco_folder_serves_names_and_regions(tmp_path: Path) -> None:
     assert again.prompt == data.sample("img_intseg", 3).prompt
 
 
+def test_a_picture_with_nothing_on_it_is_still_asked_about(tmp_path: Path) -> None:
+    coco(tmp_path)
+    for seed in range(12):
+        data = open_own(tmp_path, seed=seed)
+        assert all(data.sample("img_genseg", i).prompt.labels for i in range(data.lengths["img_genseg"]))
+        assert not data.sample("img_genseg", 10).objects
+
+
 def test_json_lines_bring_their_own_tasks(tmp_path: Path) -> None:
     pixels = np.zeros((SIDE, SIDE, 3), np.uint8)
     samples = [

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import psutil
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.models.sam2.configuration_sam2 import Sam2VisionConfig
 
-from x2sam.config import X2SamConfig, preset, tiny
+from x2sam.config import X2SamConfig, preset, released_mask_encoder_config, tiny
 from x2sam.errors import InputError
 from x2sam.model.mask_decoder import Guidance
 from x2sam.model.mask_memory import MemoryBank
@@ -28,19 +28,10 @@ MATMUL = 2048
 CONDITIONS, WORDS = 8, 24
 """Of the random guidance."""
 
-# fmt: off
-ENCODERS: dict[str, dict[str, Any]] = {
-    "hiera-tiny": {"backbone": {}, "channels": [768, 384, 192, 96]},
-    "hiera-large": {
-        "backbone": {
-            "hidden_size": 144, "num_attention_heads": 2, "blocks_per_stage": [2, 6, 36, 4],
-            "embed_dim_per_stage": [144, 288, 576, 1152], "num_attention_heads_per_stage": [2, 4, 8, 16],
-            "window_size_per_stage": [8, 4, 16, 8], "global_attention_blocks": [23, 33, 43],
-        },
-        "channels": [1152, 576, 288, 144],
-    },
+ENCODERS: dict[str, Callable[[], Sam2VisionConfig]] = {
+    "hiera-tiny": Sam2VisionConfig,
+    "hiera-large": released_mask_encoder_config,
 }
-# fmt: on
 
 
 @dataclass(frozen=True)
@@ -72,12 +63,7 @@ def configuration(encoder: str, size: int = 0, queries: int = 0, memory: int = -
     The language side is the smallest there is; zeros (and memory -1) leave the preset's sizes.
     """
     if encoder in ENCODERS:
-        parts = ENCODERS[encoder]
-        mask_encoder = Sam2VisionConfig(
-            backbone_config={"model_type": "sam2_hiera_det_model", **parts["backbone"]},
-            backbone_channel_list=parts["channels"],
-        )
-        config = X2SamConfig(language_config=tiny().language_config, mask_encoder_config=mask_encoder)
+        config = X2SamConfig(language_config=tiny().language_config, mask_encoder_config=ENCODERS[encoder]())
     elif encoder in ("nano", "4b"):
         config = preset(encoder)
         if not config.shared_eyes:

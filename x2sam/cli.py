@@ -13,7 +13,7 @@ from typing import Annotated, Optional
 import typer
 
 from x2sam.data.cli import app as data
-from x2sam.errors import X2SamError
+from x2sam.errors import InputError, X2SamError
 
 app = typer.Typer(
     name="x2sam",
@@ -151,7 +151,7 @@ def pull(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="agnostic_nano, joint_nano, joint_4b or finetune.")],
+    recipe: Annotated[str, typer.Argument(help="agnostic_nano, words_nano, joint_nano, joint_4b or finetune.")],
     overrides: Annotated[MaybeTexts, typer.Argument(help="key=value, for example: updates=100 lr=1e-4")] = None,
     data: Annotated[
         Optional[Path],  # noqa: UP045
@@ -192,7 +192,11 @@ def evaluate(
     from x2sam.evaluate.command import exit_code, run
     from x2sam.predictor import X2Sam
 
-    changes = {key: int(value) for key, _, value in (text.partition("=") for text in settings or [])}
+    changes = {}
+    for key, _, value in (text.partition("=") for text in settings or []):
+        if not value.lstrip("-").isdigit():
+            raise InputError(f"Got --set {key}={value}", "a whole number, such as memory_size=0")
+        changes[key] = int(value)
     loaded = X2Sam.from_pretrained(model, device=device, dtype=dtype, **changes)
     scores = run(splits, root, loaded, out, protocol, limit, all_tasks, seed, part, size, frames, identity)  # type: ignore[arg-type]
     sys.exit(exit_code(scores))

@@ -251,14 +251,15 @@ def choose_categories(present: Iterable[int], total: int, most: int | None, rng:
     """Which of ``total`` categories a sample asks for, as indices.
 
     All of them in order if ``most`` is None. Otherwise those that are present and a random number of others, at most
-    ``most`` together (more only if more are present), shuffled.
+    ``most`` together (more only if more are present), shuffled; where none is present, at least one other is asked for.
     """
     if most is None:
         return list(range(total))
     positive = sorted(set(present))
     others = np.setdiff1d(np.arange(total), positive)
     spare = min(max(most - len(positive), 0), len(others))
-    negative = rng.choice(others, rng.integers(0, spare + 1), replace=False)
+    least = min(spare, 0 if positive else 1)
+    negative = rng.choice(others, rng.integers(least, spare + 1), replace=False)
     return [int(i) for i in rng.permutation(np.concatenate([positive, negative]).astype(np.int64))]
 
 

@@ -104,7 +104,7 @@ def _lines(file: Path, seed: int) -> dict[str, Records]:
         for number, line in enumerate(text for text in lines if text.strip()):
             try:
                 task = json.loads(line).get("task", "img_genseg")
-            except ValueError:
+            except (ValueError, AttributeError):
                 task = "img_genseg"  # whoever reads the record names the line
             rows[get_task(task).name].append(number)
     records = sample_jsonl.read(file.parent, Split(file.stem, "img_genseg", "", {"json": file.name}, ()), seed)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from x2sam.candidates import AnswerOptions
+from x2sam.errors import InputError
 from x2sam.masks import RLE
 from x2sam.media import open_media
 from x2sam.predictor import X2Sam
@@ -119,6 +119,25 @@ class AnswerFiles:
         self.folder, self.rank = folder, rank
         folder.mkdir(parents=True, exist_ok=True)
 
+    def belong_to(self, settings: dict[str, Any]) -> None:
+        """Note whose answers these are.
+
+        Raises:
+            InputError: the folder holds answers that were made with other settings, such as by another model.
+        """
+        path = self.folder / "settings.json"
+        mine = json.loads(json.dumps(settings))
+        theirs = json.loads(path.read_text()) if path.exists() else mine
+        changed = [key for key in mine if mine[key] != theirs.get(key)]
+        if changed:
+            raise InputError(
+                f"Got other settings ({', '.join(changed)}) than the answers in {self.folder} were made with",
+                "the same, to go on with them",
+                "Choose another folder with --out, or delete that one",
+            )
+        if self.rank == 0:
+            path.write_text(json.dumps(mine, indent=1) + "\n")
+
     def done(self) -> set[int]:
         """Indices that are answered; failed ones are asked again."""
         return {record["index"] for record in self._records() if not record.get("error")}
@@ -160,6 +179,3 @@ class AnswerFiles:
 def _ends_a_line(file: Any) -> bool:
     file.seek(-1, 2)
     return file.read(1) == b"\n"
-
-
-__all__ = ["VIEWS", "Answer", "AnswerFiles", "AnswerOptions", "View", "answer", "read_answer"]

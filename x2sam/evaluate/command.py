@@ -11,7 +11,7 @@ from rich.console import Console
 from x2sam.evaluate import report
 from x2sam.evaluate.answers import AnswerFiles
 from x2sam.evaluate.run import Score, evaluate, progress_bar
-from x2sam.evaluate.splits import find_split, names_of, open_records
+from x2sam.evaluate.splits import WORLD, find_split, names_of, open_records
 from x2sam.evaluate.submit import submit
 from x2sam.predictor import X2Sam
 from x2sam.strands import Identity
@@ -45,7 +45,10 @@ def run(
             records = open_records(split, root, seed, part, size, frames, limit, protocol)
             folder = out / split.name.replace("/", "-")
             move(split.name, 0, len(records))
-            score = evaluate(model, split, records, folder, protocol, limit, move, identity)
+            data = {"seed": seed}
+            if split.family == WORLD:
+                data |= {"part": part, "size": size, "frames": frames}
+            score = evaluate(model, split, records, folder, protocol, limit, move, identity, data)
             scores.append(score)
             if split.hidden and main and root is not None:
                 bar.console.print(submit(split, records, AnswerFiles(folder).read(limit), root, folder))

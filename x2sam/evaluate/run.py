@@ -49,6 +49,7 @@ def evaluate(
     limit: int | None = None,
     on_progress: Progress | None = None,
     identity: Identity | None = None,
+    data: dict[str, Any] | None = None,
 ) -> Score:
     """Score a model on a split.
 
@@ -56,10 +57,12 @@ def evaluate(
         model: to be asked.
         split: its row; says which metrics.
         records: its samples.
-        folder: where the answers are kept; those that are there already are not asked again.
+        folder: where the answers are kept; those that are there already are not asked again. Answers of another
+            model, protocol or data are refused.
         protocol: ``public``, or ``released``: masks, identities and metrics as the released evaluation has them.
         limit: only the first samples.
         identity: how ids are kept over time, ``x2sam`` or ``released``; left out, as the protocol does.
+        data: what decides the samples beside the split's name (seed, sizes); a run with others is not mixed in.
 
     Returns:
         The same numbers, to the last digit, in every process and with any number of processes.
@@ -76,6 +79,8 @@ def evaluate(
     views = sorted({judge(name).view for name in split.metrics})
     tell = on_progress if on_progress is not None and state.is_main_process else _silent
     files = AnswerFiles(folder, state.process_index)
+    made = {"split": split.name, "model": model.name, "memory": model.config.memory_size, "protocol": protocol}
+    files.belong_to({**made, "identity": linked, "data": data or {}})
     done = files.done()
     state.wait_for_everyone()
     mine = [i for i in range(state.process_index, count, state.num_processes) if i not in done]
