@@ -790,7 +790,7 @@ def test_a_large_file_of_lines_costs_little_memory(tmp_path: Path) -> None:
 
 
 def test_every_row_of_the_catalog_stands() -> None:
-    scored = {"pq", "miou", "mask_ap", "referring", "interactive", "gcg"}
+    scored = {"pq", "miou", "mask_ap", "referring", "interactive", "gcg", "captions"}
     scored |= {"vpq", "stq", "mvc", "track_ap", "jf", "vvgd", "identity"}
     assert len(SPLITS) > 80
     for name, split in SPLITS.items():

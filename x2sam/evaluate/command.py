@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 from rich.console import Console
@@ -45,7 +46,7 @@ def run(
             records = open_records(split, root, seed, part, size, frames, limit, protocol)
             folder = out / split.name.replace("/", "-")
             move(split.name, 0, len(records))
-            data = {"seed": seed}
+            data: dict[str, Any] = {"seed": seed}
             if split.family == WORLD:
                 data |= {"part": part, "size": size, "frames": frames}
             score = evaluate(model, split, records, folder, protocol, limit, move, identity, data)
