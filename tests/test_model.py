@@ -18,6 +18,7 @@ from torch import Tensor
 from x2sam.config import preset
 from x2sam.errors import InputError
 from x2sam.model import modeling
+from x2sam.model.frames import FrameFeatures
 from x2sam.model.language import marker_spans
 from x2sam.model.layers import rotary_table, sine_positions, tokens
 from x2sam.model.mask_decoder import Guidance, Prediction
@@ -430,7 +431,7 @@ def test_region_coordinates(model: X2SamModel, varied: Callable[..., X2SamModel]
     mask = torch.zeros(1, 6, 6, dtype=torch.bool)
     mask[0, 1, 4] = True  # 3 x 3 pixels to a folded cell: the middle of the upper right one
     with torch.no_grad():
-        read = sampler(stage, mask, torch.tensor([0]))
+        read = sampler(FrameFeatures((stage, stage, stage), stage), mask, torch.tensor([0]))
         assert close(read[0], sampler.project(stage)[0, :, 0, 1].expand_as(read[0]), 1e-6)
 
 

@@ -78,8 +78,7 @@ def test_a_region_takes_the_features_of_the_frame_it_was_drawn_on(model: X2SamMo
     before, *after = read
     moved = [[not close(x[i], before[i], 1e-4) for i in range(3)] for x in after]
     assert moved == [[True, False, False], [False, True, False], [False, False, True], [False, False, False]]
-    stage = model.encode(frames[1, 1:2]).stage
-    alone = model.region_sampler(stage, requests[1].region_masks[0][None], torch.tensor([0]))
+    alone = model.region_sampler(model.encode(frames[1, 1:2]), requests[1].region_masks[0][None], torch.tensor([0]))
     assert close(before[2], alone[0])
 
 

@@ -74,13 +74,8 @@ class LanguageSide(nn.Module):
         Features are placed by the ids alone, so a sample may have any number of pictures, none included.
         """
         config = self.config.language_config
-        slots = input_ids == self.config.region_token_id
-        ids = input_ids.masked_fill(slots, 0).clamp_min(0)
-        embeddings = self.qwen.get_input_embeddings()(ids)
-        if regions is not None or bool(slots.any()):
-            features = regions.flatten(0, 1) if regions is not None else embeddings.new_zeros(0, embeddings.shape[-1])
-            embeddings = _place(embeddings, slots, features, "region")
-        visual_mask, deepstack = torch.zeros_like(slots), []
+        embeddings = self.spell(input_ids, regions)
+        visual_mask, deepstack = torch.zeros_like(input_ids, dtype=torch.bool), []
         for token, pixels, grid in (
             (config.image_token_id, pixel_values, image_grid_thw),
             (config.video_token_id, pixel_values_videos, video_grid_thw),
@@ -96,6 +91,15 @@ class LanguageSide(nn.Module):
         if not deepstack:
             return Reading(embeddings, None, None)
         return Reading(embeddings, visual_mask, _merge_deepstack(visual_mask, deepstack))
+
+    def spell(self, input_ids: Tensor, regions: Tensor | None = None) -> Tensor:
+        """Words and regions by themselves, ``[B, L, D]``: no context, and pictures are not in place yet."""
+        slots = input_ids == self.config.region_token_id
+        embeddings = self.qwen.get_input_embeddings()(input_ids.masked_fill(slots, 0).clamp_min(0))
+        if regions is None and not bool(slots.any()):
+            return embeddings
+        features = regions.flatten(0, 1) if regions is not None else embeddings.new_zeros(0, embeddings.shape[-1])
+        return _place(embeddings, slots, features, "region")
 
     def read(
         self,
@@ -183,21 +187,28 @@ class LanguageSide(nn.Module):
 
     # --- guiding -----------------------------------------------------------------------------------------------
 
-    def guide(self, states: Tensor | None, condition_ids: Tensor, input_ids: Tensor) -> Guidance:
+    def guide(
+        self, states: Tensor | None, condition_ids: Tensor, input_ids: Tensor, spelled: Tensor | None
+    ) -> Guidance:
         """Condition, token and ``<SEG>`` embeddings of every sample.
 
         Args:
-            states: ``[B, L, D_llm]``; None lets the words speak for themselves.
+            states: ``[B, L, D_llm]``; None lets words and regions speak for themselves.
             condition_ids: ``[B, L]``, index of the condition a position belongs to, -1 outside.
             input_ids: ``[B, L]``.
+            spelled: ``[B, L, D_llm]``, words and regions without context; needed with lexical conditions only.
         """
         seg_mask = input_ids == self.config.seg_token_id
         spans = condition_ids >= 0
         token_mask, token_index = _compact(spans)  # [B, N]
-        told = [] if self.lexical is None else [self.words(input_ids.gather(1, token_index))]
+        told = []
+        if self.lexical is not None:
+            assert spelled is not None
+            spoken = input_ids.gather(1, token_index)
+            marker = (spoken == self.config.phrase_start_token_id) | (spoken == self.config.phrase_end_token_id)
+            told.append(self.lexical(_at(spelled, token_index)) * ~marker[..., None])
         if states is not None:
-            at = token_index[..., None].expand(-1, -1, states.shape[-1])
-            told.append(self.prompt_projector(states.gather(1, at)))
+            told.append(self.prompt_projector(_at(states, token_index)))
         embedded = sum(told[1:], told[0]) * token_mask[..., None]
         owner = condition_ids.gather(1, token_index).masked_fill(~token_mask, -1)  # [B, N]
         count = int(condition_ids.max()) + 1 if condition_ids.numel() else 0
@@ -221,13 +232,6 @@ class LanguageSide(nn.Module):
             seg=seg * has_seg[:, None, None],
             has_seg=has_seg,
         )
-
-    def words(self, ids: Tensor) -> Tensor:
-        """What words say by themselves, ``[B, N]`` -> ``[B, N, D]``; markers and regions say nothing."""
-        assert self.lexical is not None
-        config = self.config
-        spoken = (ids >= 0) & (ids != config.phrase_start_token_id) & (ids != config.phrase_end_token_id)
-        return self.lexical(self.qwen.get_input_embeddings()(ids.clamp_min(0))) * spoken[..., None]
 
 
 def marker_spans(input_ids: Tensor, start_id: int, end_id: int) -> Tensor:
@@ -300,6 +304,11 @@ def _compact(mask: Tensor) -> tuple[Tensor, Tensor]:
     width = max(int(counts.max()), 1) if mask.numel() else 1
     index = mask.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :width]
     return torch.arange(width, device=mask.device) < counts[:, None], index
+
+
+def _at(states: Tensor, index: Tensor) -> Tensor:
+    """``[B, L, D]`` at positions ``[B, N]`` -> ``[B, N, D]``."""
+    return states.gather(1, index[..., None].expand(-1, -1, states.shape[-1]))
 
 
 def _round_frequencies(dtype: torch.dtype) -> Callable[[nn.Module, object], None]:

@@ -185,7 +185,7 @@ class X2SamModel(PreTrainedModel):
         if region_masks is not None and len(region_masks):
             if region_features is None or region_frames is None:
                 raise InputError("Got region masks alone", "region_features and region_frames with them")
-            regions = self.region_sampler(region_features.stage, region_masks, region_frames)
+            regions = self.region_sampler(region_features, region_masks, region_frames)
         start = prefix.length if prefix is not None else 0
         if prefix is not None or max_new_tokens:
             if len(input_ids) != 1 or (attention_mask is not None and not bool(attention_mask.all())):
@@ -207,7 +207,7 @@ class X2SamModel(PreTrainedModel):
             cache,
             None if positions is None else positions[..., start:],
         )
-        ids = input_ids[:, start:]
+        ids, spelled = input_ids[:, start:], reading.embeddings
         if max_new_tokens and cache is not None:
             next_position = input_ids.shape[1] if positions is None else int(positions.max()) + 1
             new_ids, new_states = self.language.speak(
@@ -215,6 +215,7 @@ class X2SamModel(PreTrainedModel):
             )
             prompt_length = ids.shape[1]
             ids, states = torch.cat([ids, new_ids], 1), torch.cat([states, new_states], 1)
+            spelled = torch.cat([spelled, self.language.spell(new_ids)], 1)
         if condition_ids is None:
             spans = ids if attention_mask is None else ids.masked_fill(~attention_mask.bool(), -1)
             if max_new_tokens:  # what was asked stays what was asked, whatever the answer puts between markers
@@ -222,7 +223,7 @@ class X2SamModel(PreTrainedModel):
                 spans[:, :prompt_length] = spans[:, :prompt_length] if not conditions_in_answer else -1
                 spans[:, prompt_length:] = spans[:, prompt_length:] if conditions_in_answer else -1
             condition_ids = marker_spans(spans, self.config.phrase_start_token_id, self.config.phrase_end_token_id)
-        guidance = self.language.guide(states, condition_ids, ids)
+        guidance = self.language.guide(states, condition_ids, ids, spelled)
         return Understanding(torch.cat([input_ids[:, :start], ids], 1), states, normed, guidance)
 
     def _cache(self, prefix: Prefix | None, generating: bool) -> DynamicCache | None:
@@ -345,17 +346,18 @@ class X2SamModel(PreTrainedModel):
         features = None
         if frames is not None and (targets is not None or region_masks is not None):
             features = self.encode(frames.flatten(0, 1))
-        guidance, own, loss_language = None, None, None
+        guidance, own, loss_language, marked = None, None, None, None
+        if features is not None and region_masks is not None and region_frames is not None and len(region_masks):
+            check_regions(region_masks, region_frames, len(features.stage), self.config.image_size)
+            used, region_frames = region_frames.unique(return_inverse=True)
+            marked = features[used]
         if input_ids is not None and self.words_only:
             ids = input_ids if attention_mask is None else input_ids.masked_fill(~attention_mask.bool(), -1)
             markers = self.config.phrase_start_token_id, self.config.phrase_end_token_id
-            guidance = self.language.guide(None, marker_spans(ids, *markers), ids)
+            regions = None if marked is None else self.region_sampler(marked, region_masks, region_frames)
+            spelled = self.language.spell(input_ids, regions)
+            guidance = self.language.guide(None, marker_spans(ids, *markers), ids, spelled)
         elif input_ids is not None:
-            marked = None
-            if features is not None and region_masks is not None and region_frames is not None and len(region_masks):
-                check_regions(region_masks, region_frames, len(features.stage), self.config.image_size)
-                used, region_frames = region_frames.unique(return_inverse=True)
-                marked = features[used]
             understanding = self.understand(
                 input_ids,
                 attention_mask,

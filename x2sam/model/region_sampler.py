@@ -1,7 +1,8 @@
 """The region sampler: a visual prompt becomes embeddings that the language model reads in place of ``<region>``.
 
 Points inside the region are looked up in the mask encoder's third stage and pooled; there are no parameters but the
-projector that lifts the features to the language model's width (X2SAM, section 3).
+projector that lifts the features to the language model's width (X2SAM, section 3). A small model has few cells there,
+so it may look the points up in the finest map of the pyramid instead.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ from torch import Tensor, nn
 
 from x2sam.config import X2SamConfig
 from x2sam.errors import InputError
+from x2sam.model.frames import FrameFeatures
 from x2sam.model.layers import projector
 
 
 class RegionSampler(nn.Module):
-    """Region masks and stage-3 features -> region embeddings."""
+    """Region masks and frames' features -> region embeddings."""
 
     def __init__(self, config: X2SamConfig, stage_dim: int, language_dim: int) -> None:
         super().__init__()
         self.side, self.points, self.tokens = config.image_size, config.region_points, config.region_tokens
         self.corner_coordinates = config.region_corner_coordinates
-        self.projector = projector(4 * stage_dim, language_dim)
+        self.fine = config.fine_regions
+        self.projector = projector(config.hidden_dim if self.fine else 4 * stage_dim, language_dim)
 
     def project(self, stage: Tensor) -> Tensor:
         """Fold 2x2 cells into channels and project: ``[F, h, w, C]`` -> ``[F, D, h/2, w/2]``."""
@@ -30,13 +33,13 @@ class RegionSampler(nn.Module):
         cells = stage.view(frames, height // 2, 2, width // 2, 2, channels).permute(0, 1, 3, 2, 4, 5).flatten(3)
         return self.projector(cells).permute(0, 3, 1, 2)
 
-    def forward(self, stage: Tensor, masks: Tensor, frames: Tensor) -> Tensor:
+    def forward(self, features: FrameFeatures, masks: Tensor, frames: Tensor) -> Tensor:
         """Embed regions.
 
         Args:
-            stage: ``[F, h, w, C]``, stage-3 maps of the frames that carry regions.
+            features: of the F frames that carry regions.
             masks: ``[N, H, W]`` bool, one per region, at the mask encoder's input size.
-            frames: ``[N]``, which of the F maps each region was drawn on.
+            frames: ``[N]``, which of the F frames each region was drawn on.
 
         Returns:
             ``[N, tokens, D]``, D the language model's width.
@@ -44,16 +47,18 @@ class RegionSampler(nn.Module):
         Raises:
             InputError: a mask of another size, a frame that does not exist, or a region without a pixel.
         """
+        stage = features.stage
         check_regions(masks, frames, len(stage), self.side)
         points = sample_points(masks, self.points, random=self.training)  # [N, P, 2]
         size = torch.tensor([masks.shape[2], masks.shape[1]], device=points.device)
         centre = 0.0 if self.corner_coordinates else 0.5
         grid = 2 * (points + centre) / size - 1
-        features = F.grid_sample(
-            self.project(stage).float()[frames], grid[:, :, None], align_corners=self.corner_coordinates
+        maps = features.fpn[0] if self.fine else self.project(stage)
+        found = F.grid_sample(
+            maps.float()[frames], grid[:, :, None], align_corners=self.corner_coordinates
         )  # [N, D, P, 1]
-        pooled = F.avg_pool1d(features.squeeze(-1), self.points // self.tokens)  # [N, D, tokens]
-        return pooled.transpose(1, 2).to(stage.dtype)
+        pooled = F.avg_pool1d(found.squeeze(-1), self.points // self.tokens).transpose(1, 2)  # [N, tokens, D]
+        return self.projector(pooled.to(stage.dtype)) if self.fine else pooled.to(stage.dtype)
 
 
 def check_regions(masks: Tensor, frames: Tensor, count: int, side: int) -> None:

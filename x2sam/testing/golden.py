@@ -26,6 +26,7 @@ from torch import Tensor
 from x2sam.checkpoints import import_released
 from x2sam.config import X2SamConfig, tiny
 from x2sam.errors import X2SamError
+from x2sam.model.frames import FrameFeatures
 from x2sam.model.losses import Layer, Targets, layer_losses, match
 from x2sam.model.mask_decoder import Guidance
 from x2sam.model.modeling import X2SamModel
@@ -62,7 +63,7 @@ def region_sampler(model: X2SamModel, given: Tensors) -> Tensors:
     frames = torch.zeros(len(masks), dtype=torch.long)
     return {
         "projected": model.region_sampler.project(stage).flatten(2).transpose(1, 2),
-        "regions": model.region_sampler(stage, masks, frames),
+        "regions": model.region_sampler(FrameFeatures((stage, stage, stage), stage), masks, frames),
     }
 
 

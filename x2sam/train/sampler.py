@@ -18,6 +18,10 @@ from x2sam.train.recipes import TrainConfig
 from x2sam.types import Sample
 
 
+EPOCH = 10**7
+"""Samples of an endless task that belong to one seed."""
+
+
 class Source(Protocol):
     """Where samples come from."""
 
@@ -65,8 +69,8 @@ class Sampler:
         return [MicroBatch(update, name, tuple(indices[i * size : (i + 1) * size])) for i in range(count)]
 
     def _index(self, task: str, position: int) -> int:
-        if task not in self.lengths:
-            return position
+        if task not in self.lengths:  # endless: another seed sees other samples
+            return self.config.seed * EPOCH + position
         epoch, step = divmod(position, self.lengths[task])
         seed = (self.config.seed, zlib.crc32(task.encode()), epoch)
         return int(np.random.default_rng(seed).permutation(self.lengths[task])[step])

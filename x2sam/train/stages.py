@@ -23,6 +23,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         "memory_attention.",
         "memory_encoder.",
         "no_memory",
+        "region_sampler.",
         "alignment.",
         "language.lexical.",
         "language.background.",
