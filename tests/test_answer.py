@@ -19,7 +19,7 @@ from x2sam.errors import InputError
 from x2sam.masks import RLE
 from x2sam.tasks import TASKS, Task
 from x2sam.testing.golden import TOLERANCE, run_case
-from x2sam.types import Condition
+from x2sam.types import Condition, Region
 
 RECORDED = sorted((Path(__file__).parent / "data" / "golden" / "heads").glob("post_*.safetensors"))
 LOW = 16
@@ -50,7 +50,9 @@ def classes(*scores: tuple[float, ...]) -> Tensor:
 
 def answer(task: Task | str, scores: Tensor, masks: list[Tensor], conditions: list[Condition], **options):
     task = TASKS[task] if isinstance(task, str) else task
-    extra = {k: options.pop(k) for k in ("prompt_masks", "recent", "input_size", "scaled_size") if k in options}
+    extra = {
+        k: options.pop(k) for k in ("prompt_masks", "recent", "carried", "input_size", "scaled_size") if k in options
+    }
     size = options.pop("size", SIZE)
     return answer_frame(task, scores, torch.stack(masks), size, conditions, AnswerOptions(**options), **extra)
 
@@ -133,11 +135,57 @@ def test_prompt_and_recent_masks_part_what_scores_alone_do_not():
     masks = [box(0, 0, 8, 8), box(8, 8, 16, 16)]
     shown = np.zeros(SIZE, dtype=bool)
     shown[24:, 40:] = True
-    (free,) = answer("vid_objseg", scores, masks, [DOG])
-    (prompted,) = answer("vid_objseg", scores, masks, [DOG], prompt_masks=[shown])
+    (free,) = answer("img_intseg", scores, masks, [DOG])
+    (prompted,) = answer("img_intseg", scores, masks, [DOG], prompt_masks=[shown])
     (followed,) = answer("vid_objseg", scores, masks, [DOG], recent=[[prompted]])
     assert [c.query for c in (free, prompted, followed)] == [0, 1, 1]
     assert prompted.score == pytest.approx(0.78)
+
+
+@pytest.mark.parametrize(
+    ("kind", "drawn", "meant"),
+    [
+        ("point", (7, 7, 9, 9), 1),  # inside of two, and the class score decides
+        ("point", (1, 1, 2, 2), 0),
+        ("scribble", (5, 7, 11, 8), 1),
+        ("box", (4, 4, 12, 12), 1),
+        ("box", (0, 0, 16, 16), 0),
+        ("mask", (4, 4, 11, 12), 1),
+    ],
+)
+def test_a_prompt_means_what_it_is_drawn_on(kind, drawn, meant):
+    """A large surrounding mask, one in its middle, and a likely one elsewhere."""
+    scores = classes((0.2,), (0.3,), (0.9,))
+    masks = [box(0, 0, 16, 16), box(4, 4, 12, 12), box(0, 12, 4, 16)]
+    x0, y0, x1, y1 = drawn
+    prompt = np.zeros(SIZE, dtype=bool)
+    prompt[y0 * 3 : y1 * 3, x0 * 5 : x1 * 5] = True
+    asked = Condition(region=Region(RLE.encode(prompt), kind))
+    (found,) = answer("img_intseg", scores, masks, [asked], prompt_masks=[prompt])
+    assert found.query == meant
+
+
+def test_an_object_is_where_its_mask_was_carried():
+    """However sure a query is elsewhere; one that agrees draws it with its own outline."""
+    scores, carried = classes((0.9,), (0.1,)), torch.zeros(1, LOW, LOW)
+    carried[0, 8:16, 8:16] = 0.8
+    (alone,) = answer("vid_objseg", scores, [box(0, 0, 8, 8), box(0, 8, 3, 16)], [DOG], carried=carried)
+    assert boxes([alone]) == [(None, 0, (8, 8, 16, 16))]
+    assert alone.score == pytest.approx(0.8)
+    (helped,) = answer("vid_objseg", scores, [box(0, 0, 8, 8), box(10, 8, 16, 16)], [DOG], carried=carried)
+    assert boxes([helped]) == [(None, 0, (8, 10, 16, 16))]
+    (fresh,) = answer("vid_objseg", scores, [box(0, 0, 8, 8), box(0, 8, 3, 16)], [DOG], carried=carried * 0)
+    assert fresh.query == 0
+    (released,) = answer("vid_objseg", scores, [box(0, 0, 8, 8)] * 2, [DOG], carried=carried, protocol="released")
+    assert released.query is not None
+
+
+def test_on_the_frame_where_a_mask_is_given_it_is_the_answer():
+    prompt = np.zeros(SIZE, dtype=bool)
+    prompt[5:31, 7:50] = True
+    asked = Condition(region=Region(RLE.encode(prompt), "mask"))
+    (found,) = answer("vid_objseg", classes((0.9,)), [box(0, 0, 8, 8)], [asked], prompt_masks=[prompt])
+    assert (found.rle, found.score) == (RLE.encode(prompt), 1.0)
 
 
 def test_released_object_score_is_diluted_by_the_missing_anchor():

@@ -431,7 +431,7 @@ def test_region_coordinates(model: X2SamModel, varied: Callable[..., X2SamModel]
     mask = torch.zeros(1, 6, 6, dtype=torch.bool)
     mask[0, 1, 4] = True  # 3 x 3 pixels to a folded cell: the middle of the upper right one
     with torch.no_grad():
-        read = sampler(FrameFeatures((stage, stage, stage), stage), mask, torch.tensor([0]))
+        read = sampler(FrameFeatures((stage, stage, stage), (stage,)), mask, torch.tensor([0]))
         assert close(read[0], sampler.project(stage)[0, :, 0, 1].expand_as(read[0]), 1e-6)
 
 

@@ -19,8 +19,8 @@ ROOT = Path(x2sam.__file__).parent
 ORDER = [
     "version", "errors", "masks", "types", "tasks", "config",
     "outlines", "pictures", "video", "streams", "media", "regions", "prompts", "requests", "vision", "processing",
-    "model", "released", "checkpoints", "candidates", "answer", "tracking",
-    "draw", "labelstudio", "export", "formats", "result",
+    "model", "released", "checkpoints", "candidates", "answer", "tracking", "propagation",
+    "draw", "labelstudio", "export", "formats", "result", "client",
     "state", "strands", "live", "session", "predictor", "bench",
     "data", "metrics", "benchmarks", "evaluate",
     "train", "serve", "scale",

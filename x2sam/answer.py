@@ -38,6 +38,7 @@ def answer_frame(
     *,
     prompt_masks: Sequence[BoolMask | None] = (),
     recent: Sequence[Sequence[Candidate]] = (),
+    carried: Tensor | None = None,
     input_size: Size | None = None,
     scaled_size: Size | None = None,
 ) -> list[Candidate]:
@@ -47,6 +48,7 @@ def answer_frame(
     mask_logits: ``[Q, h, w]``. size: height and width of the answer.
     prompt_masks: of each condition the region that shows its object on this frame, ``[H, W]``, or None.
     recent: of each condition its candidates on the last frames (`tracking.RecentMasks`); ``best`` prefers to go on.
+    carried: ``[C, h, w]``, where the object of each condition should be now (`propagation.Propagation.carry`).
     input_size, scaled_size: resize to the network's input and crop to the picture in it first, as the release does.
     Raises InputError for logits that are not numbers or do not fit the conditions.
     """
@@ -60,7 +62,7 @@ def answer_frame(
         return {"panoptic": panoptic, "semantic": semantic, "instance": instances}[options.form](frame)
     if task.answer == "instances":
         return instances(frame)
-    return best(frame, prompt_masks, recent)
+    return best(frame, prompt_masks, recent, carried)
 
 
 def panoptic(frame: FrameLogits) -> list[Candidate]:
@@ -125,19 +127,37 @@ def instances(frame: FrameLogits) -> list[Candidate]:
 
 
 def best(
-    frame: FrameLogits, prompt_masks: Sequence[BoolMask | None] = (), recent: Sequence[Sequence[Candidate]] = ()
+    frame: FrameLogits,
+    prompt_masks: Sequence[BoolMask | None] = (),
+    recent: Sequence[Sequence[Candidate]] = (),
+    carried: Tensor | None = None,
 ) -> list[Candidate]:
-    """For each condition the best query. Regions that are one object each never share one."""
-    rules, scores = frame.rules, frame.scores
+    """For each condition the best query. Regions that are one object each never share one.
+
+    An object of a video that was seen before is where its mask was carried to, and the query that agrees helps to draw
+    it; one whose mask is shown on this very frame has that mask.
+    """
+    rules, queries = frame.rules, len(frame.scores)
+    for prompt in prompt_masks:
+        if prompt is not None and prompt.shape != frame.size:
+            raise InputError(f"Got a prompt mask of shape {prompt.shape}", f"the answer's size {frame.size}")
+    frame, followed = _followed(frame, carried) if rules.follow and carried is not None else (frame, [])
+    scores = frame.scores
     if rules.quality:
         scores = scores * frame.quality(range(len(scores)))[:, None]
-    sure = (scores >= rules.threshold) | (scores == scores.amax(0))
+    prompts = [prompt_masks[c] if c < len(prompt_masks) else None for c in range(scores.shape[1])]
+    pointed = torch.tensor([rules.agreement > 0 and prompt is not None for prompt in prompts])
+    sure = (scores >= rules.threshold) | (scores == scores.amax(0)) | pointed
     rank = torch.where(sure, scores, -1.0)
-    for c in range(scores.shape[1]):
-        prompt = prompt_masks[c] if c < len(prompt_masks) else None
+    for c, prompt in enumerate(prompts):
+        if pointed[c]:
+            rank[:, c] = (1 - rules.agreement) * scores[:, c] + rules.agreement * _agreement(frame, c, prompt)
+            continue
         geometry = _geometry(frame, sure[:, c], prompt, recent[c] if c < len(recent) else ())
         if geometry is not None:
             rank[sure[:, c], c] = (1 - rules.geometry) * scores[sure[:, c], c] + rules.geometry * geometry
+    rank[queries:] = -1.0
+    rank[[query for query, _ in followed], [c for _, c in followed]] = 2.0
     if frame.task.one_region and scores.shape[1] > 1:
         chosen = zip(*linear_sum_assignment(rank.numpy(), maximize=True), strict=True)
     else:  # of equals the surest; the release takes the one that an unsorted topk happens to list first
@@ -147,14 +167,63 @@ def best(
     reported = rank if rules.combined_score else scores
     picks: list[Pick] = []
     for query, c in sorted(chosen, key=lambda pair: pair[1]):
-        if rules.always or scores[query, c] >= rules.threshold:
+        if rules.always or pointed[c] or scores[query, c] >= rules.threshold:
             members = {int(query)}
             if frame.options.union_threshold is not None:
                 members |= set((scores[:, c] >= frame.options.union_threshold).nonzero().flatten().tolist())
             picks += [(member, int(c), float(reported[member, c])) for member in sorted(members)]
-    groups = [list(group) for _, group in groupby(frame.cut(picks, alone=True), key=lambda found: found.condition)]
+    found = [
+        c if c.query is None or c.query < queries else replace(c, query=None) for c in frame.cut(picks, alone=True)
+    ]
+    groups = [list(group) for _, group in groupby(found, key=lambda found: found.condition)]
     answers = [_merge(group, sum(found.score for found in group) / len(group)) for group in groups]
+    if rules.follow:
+        shown = _shown(frame, prompts)
+        answers = sorted([a for a in answers if a.condition not in shown] + list(shown.values()), key=_condition)
     return [answer for answer in answers if rules.always or answer.rle.area]
+
+
+def _followed(frame: FrameLogits, carried: Tensor) -> tuple[FrameLogits, list[tuple[int, int]]]:
+    """The frame with one more query for each object that was carried here, and (query, condition) of each.
+
+    Its mask is the carried one; a query whose own mask agrees draws it more sharply than features of stride 4 can.
+    """
+    size = (frame.logits.shape[1], frame.logits.shape[2])
+    maps = F.interpolate(carried[None].to(frame.logits.device), size, mode="bilinear", align_corners=False)[0]
+    here = (maps >= frame.options.mask_threshold).flatten(1).any(1).nonzero().flatten().tolist()
+    if not here:
+        return frame, []
+    maps = maps[here]
+    inside, ours = (maps >= frame.options.mask_threshold).flatten(1), (frame.logits > frame.cutoff).flatten(1)
+    shared = inside.float() @ ours.float().T  # [N, Q]
+    overlap = shared / (inside.sum(1)[:, None] + ours.sum(1) - shared).clamp_min(1)
+    best, query = overlap.max(1)
+    logits = maps.clamp(0.02, 0.98).logit()
+    helped = (logits + frame.logits[query].clamp(-4, 4)) / 2
+    logits = torch.where((best >= frame.rules.helpful)[:, None, None], helped, logits)
+    scores = torch.zeros(len(here), frame.scores.shape[1])
+    scores[range(len(here)), here] = ((maps.flatten(1) * inside).sum(1) / inside.sum(1)).cpu()
+    extended = replace(frame, logits=torch.cat([frame.logits, logits]), scores=torch.cat([frame.scores, scores]))
+    return extended, [(len(frame.scores) + i, c) for i, c in enumerate(here)]
+
+
+def _shown(frame: FrameLogits, prompts: Sequence[BoolMask | None]) -> dict[int, Candidate]:
+    """The objects whose mask the caller gave on this frame: that is their mask."""
+    size = (frame.logits.shape[1], frame.logits.shape[2])
+    return {
+        c: Candidate(None, c, 1.0, RLE.encode(prompt), RLE.encode(_shrunk(prompt, size)), alone=True)
+        for c, prompt in enumerate(prompts)
+        if prompt is not None and _kind(frame, c) == "mask"
+    }
+
+
+def _kind(frame: FrameLogits, condition: int) -> str:
+    region = frame.conditions[condition].region
+    return region.kind if region is not None else "mask"
+
+
+def _condition(candidate: Candidate) -> int:
+    return candidate.condition
 
 
 def _merge(members: list[Candidate], score: float) -> Candidate:
@@ -185,8 +254,6 @@ def _geometry(
     seen = [(candidate.rle if full else candidate.low, candidate.score) for candidate in recent]
     known = [(mask, weight) for mask, weight in seen if mask is not None]
     if prompt is not None:
-        if prompt.shape != frame.size:
-            raise InputError(f"Got a prompt mask of shape {prompt.shape}", f"the answer's size {frame.size}")
         known.append((RLE.encode(prompt if full else _shrunk(prompt, small)), 1.0))
     weights = np.array([weight for _, weight in known])
     total = weights.sum() + (frame.rules.blank_anchor and prompt is None)
@@ -196,6 +263,28 @@ def _geometry(
     ours = frame.masks(chosen) if full else frame.low(chosen)
     overlap = iou_matrix(ours, [mask for mask, _ in known])
     return torch.from_numpy(overlap @ weights / total).float()
+
+
+def _agreement(frame: FrameLogits, condition: int, prompt: BoolMask | None) -> Tensor:
+    """How well the masks of all queries agree with what was drawn, 0 to 1 ``[Q]``.
+
+    A click or a stroke lies inside of its object; a box is its object's box; a mask is its object, more or less.
+    """
+    assert prompt is not None
+    ours = (frame.logits > frame.cutoff).cpu()  # [Q, h, w]
+    drawn = torch.from_numpy(_shrunk(prompt, (ours.shape[1], ours.shape[2])))
+    kind = _kind(frame, condition)
+    if kind in ("point", "scribble"):
+        return (ours & drawn).sum((1, 2)) / drawn.sum()
+    if kind == "box":
+        rows, columns = ours.any(2), ours.any(1)  # [Q, h], [Q, w]
+        ours = _span(rows)[:, :, None] & _span(columns)[:, None]
+    return (ours & drawn).sum((1, 2)) / (ours | drawn).sum((1, 2)).clamp_min(1)
+
+
+def _span(marks: Tensor) -> Tensor:
+    """``[Q, n]`` bool, True from the first mark to the last."""
+    return (marks.cumsum(1) > 0) & (marks.flip(1).cumsum(1).flip(1) > 0)
 
 
 def _shrunk(mask: BoolMask, size: Size) -> BoolMask:

@@ -24,6 +24,8 @@ Size = tuple[int, int]
 """Height, width."""
 BAND = 2**19
 """Numbers in the largest resized tensor: 2 MB, which a processor's cache holds (seven times faster than 32 MB)."""
+AGREEMENT = 0.7
+"""What agreement with a prompt counts for beside the class score: who clicks on something means that."""
 Pick = tuple[int, int, float]
 """Query, condition, score."""
 Band = tuple[slice, Tensor, Tensor]
@@ -86,6 +88,8 @@ class Candidate:
     """At the original size."""
     low: RLE | None = field(default=None, repr=False)
     """The query's mask at the decoder's own size, for comparison with other frames; None where no query speaks."""
+    soft: Tensor | None = field(default=None, repr=False, compare=False)
+    """The query's probabilities at the decoder's size ``[h, w]``."""
     alone: bool = False
     """The only segment of its condition by nature: stuff, a semantic class, the answer to a phrase."""
 
@@ -109,6 +113,12 @@ class Rules:
     """`best` weighs class scores with mask quality, as `instances` always does."""
     geometry: float = 0.2
     """`best`: the part of overlap with the object's known masks in choosing its query; the rest is the class score."""
+    agreement: float = 0.0
+    """`best`: the part of agreement with what is drawn on this frame; 0: as ``geometry``, and only sure queries."""
+    follow: bool = False
+    """`best`: what was seen before is where its mask was carried to."""
+    helpful: float = 0.5
+    """Overlap from which a query helps to draw a carried mask."""
     blank_anchor: bool = False
     """A missing prompt mask counts as one that overlaps nothing."""
     combined_score: bool = False
@@ -120,6 +130,8 @@ def rules_of(task: Task, options: AnswerOptions) -> Rules:
         rules = Rules()
         if task.answer == "best":
             rules = replace(rules, threshold=options.object_presence if task.one_region else options.presence)
+        if task.one_region:
+            rules = replace(rules, agreement=AGREEMENT, follow=task.media == "video")
     else:
         rules = Rules(full=True, always=True, duplicates=1.0, own_pixels=False, fuse=False, geometry=0.0)
         if task.answer == "generic" and options.form == "semantic":
@@ -223,7 +235,7 @@ class FrameLogits:
         if masks is None:
             masks = self.disjoint(picks) if self.options.overlap == "forbid" else self.masks(queries)
         return [
-            Candidate(query, condition, score, mask, low, alone)
+            Candidate(query, condition, score, mask, low, self.logits[query].sigmoid() if alone else None, alone)
             for (query, condition, score), mask, low in zip(picks, masks, self.low(queries), strict=True)
         ]
 

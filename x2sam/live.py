@@ -25,6 +25,7 @@ from x2sam.masks import RLE, BoolMask, union
 from x2sam.model.mask_decoder import Guidance
 from x2sam.model.mask_memory import Memory, MemoryBank
 from x2sam.prompts import Phrase
+from x2sam.propagation import Propagation, Seen
 from x2sam.requests import Request, make_request, read_regions
 from x2sam.result import Result
 from x2sam.strands import Asked, Identity, Strand, new_tracker
@@ -374,7 +375,7 @@ class Track:
 
 CLASSES = (
     *(Asked, Strand, Request, Task, AnswerOptions, Guidance, Phrase, Tracker, Object, Numbers, RecentMasks),
-    *(Candidate, Memory, MemoryBank, RLE, Region, Condition, Prompt, Segment, FrameResult),
+    *(Propagation, Seen, Candidate, Memory, MemoryBank, RLE, Region, Condition, Prompt, Segment, FrameResult),
 )
 """What a saved state is made of."""
 

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch import Tensor
 
 from x2sam.answer import AnswerOptions, answer_frame
 from x2sam.masks import BoolMask
 from x2sam.model.mask_decoder import Guidance, Prediction
 from x2sam.model.mask_memory import MemoryBank
 from x2sam.prompts import Phrase
+from x2sam.propagation import Propagation
 from x2sam.requests import Request
 from x2sam.tracking import Numbers, RecentMasks, Tracker
 from x2sam.types import Condition, Frame, FrameResult, Prompt, Region, Segment
@@ -64,11 +66,13 @@ class Strand:
     hidden: set[int] = field(default_factory=set)
     """Objects that were taken back, or that another strand follows now."""
     recent: RecentMasks | None = field(default=None, init=False)
+    carried: Propagation | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        public, objects = self.options.protocol == "public", self.request.task.one_region
         # Phrases choose frame by frame in the release; single objects always stay on their masks.
-        stays = self.request.task.one_region or self.options.protocol == "public"
-        self.recent = RecentMasks() if stays else None
+        self.recent = RecentMasks() if objects or public else None
+        self.carried = Propagation() if objects and public and self.request.task.media == "video" else None
 
     def step(
         self, session: Session, index: int, time: float | None, frame: Frame, refresh: int | None
@@ -82,17 +86,22 @@ class Strand:
             return ()
         prediction, self.bank = session.decode(index, frame, self.asked.guidance, self.bank)
         size = frame.shape[0], frame.shape[1]
+        look = session.features(index, frame).look()[0] if self.carried is not None else None
         found = frame_result(
-            self.asked, self.options, self.tracker, prediction, index, time, size, recent=self.recent, elapsed=elapsed
+            *(self.asked, self.options, self.tracker, prediction, index, time, size),
+            recent=self.recent,
+            carried=self.carried,
+            look=look,
+            elapsed=elapsed,
         )
         return tuple(segment for segment in found.segments if segment.object_id not in self.hidden)
 
     def fork(self) -> Strand:
         """Another that goes on from here, perhaps in the other direction; new ids come from the same numbers."""
         numbers = self.tracker.numbers
-        tracker, recent = deepcopy((self.tracker, self.recent), {id(numbers): numbers})
+        tracker, recent, carried = deepcopy((self.tracker, self.recent, self.carried), {id(numbers): numbers})
         forked = replace(self, tracker=tracker, hidden=set(self.hidden))
-        forked.recent = recent
+        forked.recent, forked.carried = recent, carried
         return forked
 
     def follows(self, object_id: int) -> int | None:
@@ -117,17 +126,21 @@ def frame_result(
     size: tuple[int, int],
     row: int = 0,
     recent: RecentMasks | None = None,
+    carried: Propagation | None = None,
+    look: Tensor | None = None,
     elapsed: int = 1,
 ) -> FrameResult:
     """One frame's prediction -> its segments.
 
     ``row`` is the sample's place in the predicted batch; ``recent`` are the masks of the frames before, which keep an
-    answer on its object; ``elapsed`` are the frames since the last one.
+    answer on its object; ``carried`` takes them along by the frame's ``look``; ``elapsed`` are the frames since the
+    last one.
     """
     conditions = asked.conditions
     logits = prediction.class_logits[row].float()
     # A batch pads its samples to the longest list of conditions.
     logits = torch.cat([logits[:, : len(conditions)], logits[:, -1:]], 1)
+    prompt_masks = [_mask_on(c.region, index, size) for c in conditions]
     candidates = answer_frame(
         asked.request.task,
         logits,
@@ -135,11 +148,15 @@ def frame_result(
         size,
         conditions,
         options,
-        prompt_masks=[_mask_on(c.region, index, size) for c in conditions],
+        prompt_masks=prompt_masks,
         recent=recent.of(len(conditions)) if recent is not None else (),
+        carried=carried.carry(look) if carried is not None and look is not None else None,
     )
     if recent is not None:
         recent.add(candidates)
+    if carried is not None and look is not None:
+        masks = {c.condition: c.soft if c.soft is not None else torch.from_numpy(c.rle.decode()) for c in candidates}
+        carried.remember(look, [masks.get(i) for i in range(len(conditions))], [m is not None for m in prompt_masks])
     ids = tracker.step(candidates, prediction.queries[row].float(), elapsed)
     labels = Prompt(conditions).labels
     segments = tuple(

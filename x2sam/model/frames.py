@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerPixelDecoder, Mask2FormerPreTrainedModel
 
 from x2sam.config import X2SamConfig
 from x2sam.model.deformable import DeformableAttention
+
+LOOK_SIDE = 56
+"""Places a side that `FrameFeatures.look` has at most."""
 
 
 @dataclass(frozen=True)
@@ -20,21 +25,33 @@ class FrameFeatures:
 
     fpn: tuple[Tensor, Tensor, Tensor]
     """``[N, D, h, w]`` at strides 4, 8 and 16."""
-    stage: Tensor
-    """``[N, h, w, C]``, stride 16: the third stage, from which regions are sampled."""
+    stages: tuple[Tensor, ...]
+    """``[N, h, w, C]`` at strides 4, 8 and 16: the mask encoder's stages; regions are sampled from the last."""
     pixels: tuple[list[Tensor], Tensor] | None = None
     """What the pixel decoder makes of the frames where no memory is read, if it was asked before (`prepare`)."""
 
     def __getitem__(self, rows: Any) -> FrameFeatures:
         """Some of the frames."""
         fine, middle, coarse = self.fpn
-        return FrameFeatures((fine[rows], middle[rows], coarse[rows]), self.stage[rows])
+        return FrameFeatures((fine[rows], middle[rows], coarse[rows]), tuple(stage[rows] for stage in self.stages))
+
+    @property
+    def stage(self) -> Tensor:
+        """``[N, h, w, C]``, stride 16."""
+        return self.stages[-1]
+
+    def look(self) -> Tensor:
+        """What every place looks like, ``[N, D, h, w]``: the first two stages, of unit length; at most 56 a side."""
+        fine, middle = (F.normalize(stage.permute(0, 3, 1, 2).float(), dim=1) for stage in self.stages[:2])
+        both = torch.cat([fine, F.interpolate(middle, fine.shape[-2:], mode="bilinear", align_corners=False)], 1)
+        return F.normalize(F.avg_pool2d(both, -(-max(both.shape[-2:]) // LOOK_SIDE)), dim=1).contiguous()
 
     @staticmethod
     def cat(parts: Sequence[FrameFeatures]) -> FrameFeatures:
         """Several frames as one batch."""
         fine, middle, coarse = (torch.cat(maps) for maps in zip(*(p.fpn for p in parts), strict=True))
-        return FrameFeatures((fine, middle, coarse), torch.cat([p.stage for p in parts]))
+        stages = tuple(torch.cat(maps) for maps in zip(*(p.stages for p in parts), strict=True))
+        return FrameFeatures((fine, middle, coarse), stages)
 
 
 class PixelDecoder(Mask2FormerPreTrainedModel):
@@ -45,6 +62,7 @@ class PixelDecoder(Mask2FormerPreTrainedModel):
         self.decoder = Mask2FormerPixelDecoder(self.config, [config.hidden_dim] * 3)
         for layer in self.decoder.encoder.layers:
             layer.self_attn = DeformableAttention(config.hidden_dim, config.num_heads, n_levels=3, n_points=4)
+            layer.activation_fn = partial(F.relu, inplace=True)
         self.post_init()
 
     def forward(self, fpn: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:

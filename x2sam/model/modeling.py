@@ -144,7 +144,7 @@ class X2SamModel(PreTrainedModel):
             raise InputError(f"Got frames of shape {tuple(frames.shape)}", f"[N, 3, {side}, {side}]")
         stages = self.mask_encoder.backbone(frames.to(self.no_memory.dtype)).intermediate_hidden_states
         maps, _ = self.mask_encoder.neck(stages)
-        return FrameFeatures(tuple(reversed(maps[-3:])), stages[-2])
+        return FrameFeatures(tuple(reversed(maps[-3:])), tuple(stages[:-1]))
 
     def understand(
         self,

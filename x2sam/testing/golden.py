@@ -63,7 +63,7 @@ def region_sampler(model: X2SamModel, given: Tensors) -> Tensors:
     frames = torch.zeros(len(masks), dtype=torch.long)
     return {
         "projected": model.region_sampler.project(stage).flatten(2).transpose(1, 2),
-        "regions": model.region_sampler(FrameFeatures((stage, stage, stage), stage), masks, frames),
+        "regions": model.region_sampler(FrameFeatures((stage, stage, stage), (stage,)), masks, frames),
     }
 
 

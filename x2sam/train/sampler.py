@@ -17,7 +17,6 @@ from x2sam.tasks import get_task
 from x2sam.train.recipes import TrainConfig
 from x2sam.types import Sample
 
-
 EPOCH = 10**7
 """Samples of an endless task that belong to one seed."""
 
