@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint browser clean
 .DELETE_ON_ERROR:
 
 # constraints.txt names the versions that the tests were last seen to pass with; a plain `pip install x2sam` is freer.
@@ -26,10 +26,16 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
+# The tests of the web page need Chromium. It is installed where that can be done; else they are skipped.
+browser:
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
+	{ test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq chromium; } || \
+	echo "Chromium is not on the PATH and cannot be installed here, so the tests of the web page are skipped."
+
+test: lint browser
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-test-all: lint
+test-all: lint browser
 	$(BIN)/python -m pytest -n auto --dist loadfile -m ''
 
 clean:

@@ -13,7 +13,7 @@ from typing import Annotated, Optional
 import typer
 
 from x2sam.data.cli import app as data
-from x2sam.errors import InputError, X2SamError
+from x2sam.errors import InputError, MissingExtraError, X2SamError
 
 app = typer.Typer(
     name="x2sam",
@@ -200,6 +200,27 @@ def evaluate(
     loaded = X2Sam.from_pretrained(model, device=device, dtype=dtype, **changes)
     scores = run(splits, root, loaded, out, protocol, limit, all_tasks, seed, part, size, frames, identity)  # type: ignore[arg-type]
     sys.exit(exit_code(scores))
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to serve at; others than this machine's need a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes any that is free.")] = 7860,
+    token: Annotated[MaybeText, typer.Option(envvar="X2SAM_TOKEN", help="Secret that clients must show.")] = None,
+    origin: Annotated[MaybeTexts, typer.Option(help="Web page whose scripts may ask, such as https://a.org.")] = None,
+    limit: Annotated[MaybeTexts, typer.Option(help="name=number of the service's limits, such as frames=500.")] = None,
+    model: Model = "auto",
+    device: Device = "auto",
+    dtype: DType = "auto",
+) -> None:
+    """Serve the page and the REST interface."""
+    try:
+        from x2sam.serve import command
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "fastapi", "serve") from None
+    command.serve(model, device, dtype, host, port, token, origin or (), limit or ())
 
 
 bench = typer.Typer(help="Speed and memory on this machine.", no_args_is_help=True)

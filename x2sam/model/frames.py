@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerPixelDecoder, Mask2FormerPreTrainedModel
 
 from x2sam.config import X2SamConfig
@@ -62,7 +61,7 @@ class PixelDecoder(Mask2FormerPreTrainedModel):
         self.decoder = Mask2FormerPixelDecoder(self.config, [config.hidden_dim] * 3)
         for layer in self.decoder.encoder.layers:
             layer.self_attn = DeformableAttention(config.hidden_dim, config.num_heads, n_levels=3, n_points=4)
-            layer.activation_fn = partial(F.relu, inplace=True)
+            layer.activation_fn = nn.ReLU(inplace=True)
         self.post_init()
 
     def forward(self, fpn: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:

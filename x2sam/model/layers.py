@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Rotary = tuple[Tensor, Tensor]
-"""Cosine and sine tables, each ``[H*W, head_dim]``."""
+Rotary = Tensor
+"""Complex numbers of length one, ``[H*W, head_dim / 2]``: the turn of every channel pair."""
 
 
 class Attention(nn.Module):
@@ -60,21 +60,18 @@ class Attention(nn.Module):
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # a table that was first made while serving must also do for training
 def rotary_table(height: int, width: int, dim: int, device: torch.device, theta: float = 10_000.0) -> Rotary:
-    """Axial rotary tables of a feature map for heads of ``dim`` channels: half of them turn with x, half with y."""
+    """Axial rotary table of a feature map for heads of ``dim`` channels: half of them turn with x, half with y."""
     frequencies = theta ** (-torch.arange(0, dim, 4, device=device, dtype=torch.float32) / dim)  # [dim / 4]
     index = torch.arange(height * width, device=device)
     x, y = (index % width).float(), torch.div(index, width, rounding_mode="floor").float()
     angles = torch.cat([torch.outer(x, frequencies), torch.outer(y, frequencies)], -1)  # [H*W, dim / 2]
-    angles = angles.repeat_interleave(2, -1)
-    return angles.cos(), angles.sin()
+    return torch.polar(torch.ones_like(angles), angles)
 
 
 def rotate(x: Tensor, rotary: Rotary) -> Tensor:
-    """Turn neighbouring channel pairs of ``x`` ``[..., L, D]`` by the tables' angles, in float32."""
-    cos, sin = rotary
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack((-odd, even), -1).flatten(-2)
-    return (x.float() * cos + turned * sin).to(x.dtype)
+    """Turn neighbouring channel pairs of ``x`` ``[..., L, D]`` by the table's angles, in float32."""
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rotary).flatten(-2).to(x.dtype)
 
 
 @lru_cache(maxsize=32)

@@ -150,13 +150,13 @@ class MaskDecoder(nn.Module):
             x = x + guidance.seg
             text, text_mask = guidance.tokens, _attendable(guidance.token_mask)
 
+        seen = [_resized(mask_features.detach(), size) for size in sizes]
         predictions = []
         for i, layer in enumerate(self.layers):
             level = i % len(levels)
-            prediction = self.predict(x, mask_features)
             if every_layer:
-                predictions.append(prediction)
-            looked_at = _inside(prediction[1], sizes[level])
+                predictions.append(self.predict(x, mask_features))
+            looked_at = self.looked_at(x, seen[level])
             x = layer(x, positions, image[level], places[level], looked_at, text, text_mask)
         return [*predictions, self.predict(x, mask_features)]
 
@@ -165,14 +165,22 @@ class MaskDecoder(nn.Module):
         queries = self.norm(x)
         return queries, torch.einsum("bqd,bdhw->bqhw", self.mask_head(queries), mask_features)
 
+    @torch.no_grad()
+    def looked_at(self, x: Tensor, mask_features: Tensor) -> Tensor:
+        """Where each query's mask is, ``[B, 1, Q, h*w]`` bool; a query with an empty mask looks everywhere.
+
+        Masks are linear in the mask features, so small masks are made of small features.
+        """
+        inside = self.predict(x, mask_features)[1].flatten(2) >= 0
+        return (inside | ~inside.any(-1, keepdim=True))[:, None]
+
+
+def _resized(feature_map: Tensor, size: torch.Size) -> Tensor:
+    if feature_map.shape[-2:] == size:
+        return feature_map
+    return F.interpolate(feature_map, size, mode="bilinear", align_corners=False)
+
 
 def _attendable(mask: Tensor) -> Tensor:
     """``[B, N]`` -> ``[B, 1, 1, N]``; a row without any token may see its padding, which keeps the softmax finite."""
     return (mask | ~mask.any(-1, keepdim=True))[:, None, None]
-
-
-@torch.no_grad()
-def _inside(mask_logits: Tensor, size: torch.Size) -> Tensor:
-    """Where each query's mask is, ``[B, 1, Q, h*w]`` bool; a query with an empty mask looks everywhere."""
-    inside = F.interpolate(mask_logits, size=size, mode="bilinear", align_corners=False).flatten(2) >= 0
-    return (inside | ~inside.any(-1, keepdim=True))[:, None]

@@ -21,6 +21,10 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from x2sam.config import X2SamConfig
 from x2sam.model.layers import Attention, rotary_table, sine_positions, tokens
 
+ROWS = 2048
+"""Rows that go through a feed-forward at once: the wide activations of a whole map would be fetched anew from the
+system on every call."""
+
 KeyValue = tuple[Tensor, Tensor]
 """Keys and values of one attention layer, each ``[B, heads, L, D / heads]``."""
 
@@ -71,12 +75,15 @@ class MemoryAttentionLayer(GradientCheckpointingLayer):
         self.linear2 = nn.Linear(config.memory_feedforward, dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """``x`` ``[B, L, D]``; ``keys``, ``values`` ``[B, heads, M, D / heads]``; rotary tables of the frame."""
-        rotary = (cos, sin)
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, rotary: Tensor) -> Tensor:
+        """``x`` ``[B, L, D]``; ``keys``, ``values`` ``[B, heads, M, D / heads]``; the frame's rotary table."""
         normed = self.norm1(x)
         x = x + self.dropout(self.self_attention(normed, normed, normed, rotary=rotary))
         x = x + self.dropout(self.cross_attention.attend(self.norm2(x), keys, values, rotary=rotary))
+        return torch.cat([self.feedforward(rows) for rows in x.split(ROWS, 1)], 1)
+
+    def feedforward(self, x: Tensor) -> Tensor:
+        """``x`` ``[B, L, D]`` and what the feed-forward adds."""
         return x + self.dropout(self.linear2(self.dropout(F.relu(self.linear1(self.norm3(x)), inplace=True))))
 
 
@@ -105,7 +112,7 @@ class MemoryAttention(nn.Module):
             rotary = rotary_table(height, width, dim // attention.num_heads, x.device)
             keys = torch.cat([kvs[i][0] + self._age_key(attention, age, x) for age, kvs in memories], 2)
             values = torch.cat([kvs[i][1] for _, kvs in memories], 2)
-            x = layer(x, keys, values, *rotary)
+            x = layer(x, keys, values, rotary)
         return self.norm(x).transpose(1, 2).unflatten(2, (height, width))
 
     @staticmethod

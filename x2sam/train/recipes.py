@@ -147,9 +147,16 @@ _ALL_TASKS = {
 _FINE = ",".join(f"mask_encoder.backbone.{part}." for part in ("stem", "blocks.0", "blocks.1"))
 
 
-_NANO_TASKS = _ALL_TASKS | {
-    **{"img_genseg": 6, "img_refseg": 4, "img_gcgseg": 3, "img_intseg": 2},
-    **{"vid_genseg": 1, "vid_refseg": 1},
+_NANO_WORDS = {
+    **{"img_genseg": 3, "img_ovseg": 3, "img_refseg": 4, "img_gcgseg": 1, "img_intseg": 1, "img_vgdseg": 2},
+    **{"vid_genseg": 1, "vid_objseg": 1, "vid_vgdseg": 1},
+}
+"""What can be learned from words and regions by themselves. In training nothing of ``ovseg`` is held back."""
+
+_NANO_JOINT = {
+    **{"img_genseg": 4, "img_ovseg": 2, "img_refseg": 4, "img_reaseg": 3, "img_gcgseg": 4, "img_intseg": 2},
+    **{"img_vgdseg": 2, "img_chat": 1, "vid_genseg": 1, "vid_refseg": 1, "vid_reaseg": 1, "vid_gcgseg": 1},
+    **{"vid_objseg": 1, "vid_vgdseg": 1, "vid_chat": 1},
 }
 
 
@@ -160,6 +167,9 @@ def _nano(out: str, **settings: Any) -> TrainConfig:
         world_size=160,
         frozen=_FINE,
         image_batch=4,
+        video_batch=2,
+        video_accumulation=1,
+        clip_length=3,
         slow_prefix="mask_encoder.backbone.",
         decay_vectors=False,
         updates=100_000,
@@ -184,17 +194,19 @@ def agnostic_nano() -> TrainConfig:
 
 
 def words_nano() -> TrainConfig:
-    """Between the phases of nano: what words look like, without the language model, which would take half the time."""
+    """Between the phases of nano: what words and regions look like, without the language model, which takes half the
+    time."""
     return _nano(
         "runs/words_nano",
         init="runs/agnostic_nano/model",
         stage="words",
-        tasks={"img_genseg": 2, "img_ovseg": 2, "img_refseg": 1},  # the training split holds nothing back here
-        lr=1e-3,
+        tasks=_NANO_WORDS,
+        lr=8e-4,
         slow_scale=0.3,
         beta2=0.98,
-        max_minutes=36,
+        max_minutes=52,
         validation_samples=0,
+        seed=4,
     )
 
 
@@ -204,14 +216,12 @@ def joint_nano() -> TrainConfig:
         "runs/joint_nano",
         init="runs/words_nano/model",
         stage="all",
-        tasks=_NANO_TASKS,
-        video_batch=2,
-        video_accumulation=1,
-        clip_length=3,
-        lr=5e-4,
+        tasks=_NANO_JOINT,
+        lr=7e-4,
         slow_scale=0.2,
         beta2=0.98,
-        max_minutes=100,
+        max_minutes=78,
+        seed=5,
     )
 
 

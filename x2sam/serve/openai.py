@@ -1,0 +1,200 @@
+"""Chat in the form that OpenAI's clients speak: content lists with pictures or a video; masks are an extension."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from x2sam.errors import InputError, X2SamError
+from x2sam.result import Result
+from x2sam.serve.gate import client_of
+from x2sam.serve.jobs import Job, stepwise
+from x2sam.serve.limits import Limits
+from x2sam.serve.routes import opened_of, prepare, speaking
+from x2sam.serve.schemas import Asking, FrameOut, MaskForm, Options, RegionIn, TaskName, frame_out
+from x2sam.serve.store import open_session
+from x2sam.serve.uploads import TooLarge
+from x2sam.serve.web import Events, aside, medium_of, outcome, passing, refusal
+from x2sam.session import Session
+from x2sam.tasks import get_task
+
+router = APIRouter()
+
+
+class Loose(BaseModel):
+    """Clients of others send more than is used here."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Address(Loose):
+    url: str = Field(description="data: URL, or (if the service allows it) an http address")
+
+
+class TextPart(Loose):
+    type: Literal["text"]
+    text: str
+
+
+class ImagePart(Loose):
+    type: Literal["image_url"]
+    image_url: Address
+
+
+class VideoPart(Loose):
+    type: Literal["video_url"]
+    video_url: Address
+
+
+Part = Annotated[TextPart | ImagePart | VideoPart, Field(discriminator="type")]
+
+
+class Message(Loose):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[Part]
+
+    @property
+    def text(self) -> str:
+        """What it says, without its media."""
+        parts = [self.content] if isinstance(self.content, str) else [p.text for p in self.content if p.type == "text"]
+        return " ".join(part for part in parts if part.strip())
+
+    @property
+    def media(self) -> list[str]:
+        """Addresses of its pictures and videos."""
+        parts = [] if isinstance(self.content, str) else self.content
+        return [p.image_url.url if p.type == "image_url" else p.video_url.url for p in parts if p.type != "text"]
+
+
+class ChatIn(Loose):
+    """A conversation about one picture or video. The fields after ``stream`` are extensions."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=1000)]
+    model: str = "x2sam"
+    max_tokens: int | None = Field(default=None, ge=1, le=100_000)
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=100_000)
+    n: Literal[1] | None = None
+    stream: bool | None = False
+    task: TaskName | None = Field(default=None, description="To segment: the last message is the prompt")
+    regions: list[RegionIn] | None = None
+    options: Options = Options()
+    session: str | None = Field(
+        default=None, max_length=100, description="An open session instead of an embedded medium"
+    )
+    masks: list[MaskForm] = ["rle"]
+
+
+class MessageOut(BaseModel):
+    role: Literal["assistant"] = "assistant"
+    content: str
+    masks: list[FrameOut] = Field(description="Extension: what the answer grounds, frame by frame")
+
+
+class Choice(BaseModel):
+    index: int = 0
+    message: MessageOut
+    finish_reason: Literal["stop"] = "stop"
+
+
+class ChatOut(BaseModel):
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[Choice]
+
+
+@router.post("/v1/chat/completions", tags=["chat"])
+async def chat_completions(request: Request, body: ChatIn) -> ChatOut:
+    """Talk about a picture or a video."""
+    turns, media = conversation(body, request.app.state.limits)
+    head: dict[str, Any] = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": body.model}
+    async with AsyncExitStack() as stack:
+        job = await _begin(request, body, turns, media, stack)
+        if body.stream:
+            return Events(_chunks(request, job, head, body.masks), job, stack.pop_all())  # type: ignore[return-value]
+        *_, result = await outcome(request, job)
+        message = await aside(request, _message, result, body.masks)
+    return ChatOut(**head, choices=[Choice(message=message)])
+
+
+def conversation(body: ChatIn, limits: Limits) -> tuple[list[dict[str, str]], list[str]]:
+    """The messages as `Session.chat` takes them, and the addresses of the media; what a system says comes first."""
+    if len(body.messages) > limits.messages or any(len(m.text) > limits.text for m in body.messages):
+        raise TooLarge("Got too long a conversation", f"at most {limits.messages} messages of {limits.text} letters")
+    spoken = [m for m in body.messages if m.role in ("user", "assistant")]
+    turns = [{"role": m.role, "content": m.text} for m in spoken]
+    if turns:
+        orders = [m.text for m in body.messages if m.role in ("system", "developer")]
+        turns[0]["content"] = " ".join([*orders, turns[0]["content"]])
+    return turns, [address for m in body.messages for address in m.media]
+
+
+async def _begin(
+    request: Request, body: ChatIn, turns: list[dict[str, str]], media: list[str], stack: AsyncExitStack
+) -> Job[Any]:
+    """Take the medium and queue the work; pieces of text are its results, and at last the result."""
+    state, opened = request.app.state, None
+    if len(media) + (body.session is not None) != 1:
+        raise InputError(f"Got a conversation about {len(media)} media", "one picture, video or session")
+    if body.session is not None:
+        opened = opened_of(request, body.session)
+        upload = opened.upload
+    else:
+        data = await medium_of(request, media[0])
+        upload = await stack.enter_async_context(passing(request, data, "medium"))
+    segments = body.regions is not None or (body.task is not None and not get_task(body.task).is_chat)
+    asking = Asking(
+        prompt=None if body.regions is not None or not _worded(body.task) else turns[-1]["content"],
+        regions=body.regions,
+        task=body.task,
+        options=body.options,
+        tokens=body.max_completion_tokens or body.max_tokens or state.limits.tokens,
+    )
+    asked = await aside(request, prepare, asking, upload, state.limits) if segments else None
+
+    def answer(session: Session) -> Result:
+        spoken, options = speaking(asking, state.limits), body.options.model_dump()
+        if asked is None:
+            return session.chat(turns, **spoken, **options)
+        return session.segment(asked.prompt, task=asked.task.name, **spoken, **options)
+
+    if opened is not None:
+        return opened.change(lambda: answer(opened.session))
+    steps = stepwise(lambda: answer(open_session(state.predictor, upload)))
+    return state.worker.submit(client_of(request.scope), steps)
+
+
+def _worded(task: str | None) -> bool:
+    return task is None or get_task(task).conditions not in ("answer", "regions")
+
+
+def _message(result: Result, masks: list[MaskForm]) -> MessageOut:
+    return MessageOut(content=result.text, masks=[frame_out(frame, masks) for frame in result.frames])
+
+
+async def _chunks(request: Request, job: Job[Any], head: dict[str, Any], masks: list[MaskForm]) -> AsyncIterator[str]:
+    """The answer piece by piece; the masks come with the last one."""
+
+    def chunk(delta: dict[str, Any], end: str | None = None) -> str:
+        choice = {"index": 0, "delta": delta, "finish_reason": end}
+        return f"data: {json.dumps({**head, 'object': 'chat.completion.chunk', 'choices': [choice]})}\n\n"
+
+    yield chunk({"role": "assistant", "content": ""})
+    try:
+        async for piece in job:
+            if isinstance(piece, str):
+                yield chunk({"content": piece})
+            else:
+                message = await aside(request, _message, piece, masks)
+                yield chunk({"masks": [frame.model_dump() for frame in message.masks]}, "stop")
+    except X2SamError as error:
+        yield f"data: {json.dumps(refusal(error))}\n\n"
+    yield "data: [DONE]\n\n"

@@ -1,0 +1,285 @@
+"""The routes of the interface; chat in the form of others is in `openai.py`."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse, PlainTextResponse, Response
+from prometheus_client import generate_latest
+from starlette.background import BackgroundTask
+
+from x2sam import requests as asking
+from x2sam.errors import InputError, X2SamError
+from x2sam.export import FORMATS, default_name
+from x2sam.live import Track
+from x2sam.predictor import X2Sam
+from x2sam.result import Result
+from x2sam.serve import schemas
+from x2sam.serve.gate import client_of, failure
+from x2sam.serve.jobs import Job, Together, pause, stepwise
+from x2sam.serve.limits import Limits
+from x2sam.serve.schemas import Answer, MaskForm, PromptIn, SegmentIn, SessionIn, SessionOut
+from x2sam.serve.store import Opened, open_session
+from x2sam.serve.uploads import TooLarge, Upload
+from x2sam.serve.web import Events, aside, event, outcome, passing, received, refusal
+from x2sam.tasks import TASKS
+
+router = APIRouter()
+EVENT = {"type": "object", "properties": {name: {"type": "string"} for name in ("event", "data", "id")}}
+EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": EVENT}}}}
+Masks = Annotated[list[MaskForm], Query(description="Forms in which masks are given")]
+
+
+def body_of(model: type[SegmentIn | SessionIn]) -> dict[str, Any]:
+    """How a route documents that it takes a form with a file, or JSON."""
+    fields = model.model_json_schema(ref_template="#/components/schemas/{model}")["properties"]
+    form = {name: field for name, field in fields.items() if name != "media"}
+    form["file"] = {"type": "string", "format": "binary"}
+    json_body = {"$ref": f"#/components/schemas/{model.__name__}"}
+    form_body = {"type": "object", "properties": form, "required": ["file"], "additionalProperties": False}
+    content = {"application/json": {"schema": json_body}, "multipart/form-data": {"schema": form_body}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+# --- the service itself -----------------------------------------------------------------------------------------------
+
+
+@router.get("/healthz", tags=["service"])
+async def healthz() -> dict[str, str]:
+    """The process lives."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", tags=["service"], responses={503: {"model": schemas.Failure, "description": "Stopping"}})
+async def readyz(request: Request) -> Any:
+    """The model is loaded, and requests are taken."""
+    if request.app.state.worker.alive:
+        return {"status": "ok", "model": request.app.state.predictor.name}
+    return failure(X2SamError("Got a request while the service stops"), 503)
+
+
+@router.get("/metrics", tags=["service"], response_class=PlainTextResponse)
+async def metrics(request: Request) -> Response:
+    """Counters in the text form of Prometheus."""
+    return PlainTextResponse(generate_latest(request.app.state.metrics.registry))
+
+
+@router.get("/v1/tasks", tags=["service"])
+async def tasks() -> list[dict[str, Any]]:
+    """The rows of the task table."""
+    return [asdict(task) for task in TASKS.values()]
+
+
+# --- one request ------------------------------------------------------------------------------------------------------
+
+
+@router.post("/v1/segment", tags=["segment"], openapi_extra=body_of(SegmentIn))
+async def segment(request: Request) -> Answer:
+    """Segment a picture or a short clip."""
+    state = request.app.state
+    async with received(request, SegmentIn) as (body, data, name), passing(request, data, name) as upload:
+        if (upload.length or 0) > state.limits.inline_frames:
+            raise TooLarge(
+                f"Got a clip of {upload.length} frames", f"at most {state.limits.inline_frames}", "Open a session"
+            )
+        asked = await aside(request, prepare, body, upload, state.limits)
+        steps = segmenting(state.predictor, upload, asked, body, state.limits)
+        *_, result = await outcome(request, state.worker.submit(client_of(request.scope), steps))
+        return await aside(request, schemas.answer_out, result, upload, body.masks, body.overlay)
+
+
+def prepare(body: schemas.Asking, upload: Upload, limits: Limits) -> asking.Request:
+    """The request that a body makes of a medium; mistakes are found before anything is queued."""
+    regions = schemas.shapes(body, upload, limits)
+    return asking.make_request(upload, schemas.words(body, limits), regions, body.task)  # type: ignore[arg-type]
+
+
+def speaking(body: schemas.Asking, limits: Limits) -> dict[str, Any]:
+    """How an answer is spoken: piece by piece, up to so many tokens."""
+    return {"on_text": pause, "max_new_tokens": min(body.tokens, limits.tokens)}
+
+
+def segmenting(
+    predictor: X2Sam, upload: Upload, asked: asking.Request, body: schemas.Asking, limits: Limits
+) -> Iterator[Any]:
+    """The steps that answer one request; the last item is the result, others are text as it is spoken."""
+    options = body.options.model_dump()
+    if upload.kind == "image" and not asked.task.generates:
+        return _together(predictor, upload, asked, options)
+
+    def run() -> Result:
+        session = open_session(predictor, upload)
+        if asked.task.is_chat:
+            return session.chat(asked.prompt.text, **speaking(body, limits), **options)
+        return session.segment(asked.prompt, task=asked.task.name, **speaking(body, limits), **options)
+
+    return stepwise(run)
+
+
+def _together(predictor: X2Sam, upload: Upload, asked: asking.Request, options: dict[str, Any]) -> Iterator[Any]:
+    """Pictures of one task that wait at the same time share a forward pass."""
+
+    def run(items: list[tuple[Upload, Any]]) -> list[Result]:
+        clips = [each.open() for each, _ in items]
+        return predictor.segment_batch(clips, [prompt for _, prompt in items], asked.task.name, **options)
+
+    yield (yield Together((asked.task.name, json.dumps(options)), (upload, asked.prompt), run))
+
+
+# --- sessions ---------------------------------------------------------------------------------------------------------
+
+
+def describe(opened: Opened) -> SessionOut:
+    """A session for sending."""
+    track = opened.tracks[-1] if opened.tracks else None
+    return SessionOut(
+        id=opened.id,
+        media=schemas.media_out(opened.upload),
+        idle_seconds=opened.limits.idle_seconds,
+        task=track.done.task if track else None,
+        labels=list(track.prompt.labels) if track else [],
+        position=track.position if track else None,
+    )
+
+
+def opened_of(request: Request, id: str) -> Opened:
+    """The client's session with this id."""
+    return request.app.state.store.get(client_of(request.scope), id)
+
+
+def running(opened: Opened) -> Track:
+    """The track that prompts, frames and exports are about."""
+    if not opened.tracks:
+        raise InputError("Got no prompt for this session so far", "a prompt first", "POST .../prompts")
+    return opened.tracks[-1]
+
+
+@router.post("/v1/sessions", tags=["sessions"], status_code=201, openapi_extra=body_of(SessionIn))
+async def open_medium(request: Request) -> SessionOut:
+    """Open a medium for several prompts; it is yours until you delete it or leave it alone for long."""
+    async with received(request, SessionIn) as (_, data, name):
+        return describe(await aside(request, request.app.state.store.open, client_of(request.scope), data, name))
+
+
+@router.get("/v1/sessions", tags=["sessions"])
+async def list_sessions(request: Request) -> list[SessionOut]:
+    """Your open sessions."""
+    return [describe(opened) for opened in request.app.state.store.of(client_of(request.scope))]
+
+
+@router.get("/v1/sessions/{id}", tags=["sessions"])
+async def get_session(request: Request, id: str) -> SessionOut:
+    """What is known of a session."""
+    return describe(opened_of(request, id))
+
+
+@router.delete("/v1/sessions/{id}", tags=["sessions"], status_code=204)
+async def delete_session(request: Request, id: str) -> None:
+    """Stop what runs on it and delete its files."""
+    await aside(request, request.app.state.store.close, opened_of(request, id).id)
+
+
+@router.post("/v1/sessions/{id}/prompts", tags=["sessions"])
+async def prompt(request: Request, id: str, body: PromptIn) -> Answer:
+    """Start, add, correct or remove; the answer has the frames that are done and changed by it."""
+    opened, limits = opened_of(request, id), request.app.state.limits
+    words, regions = schemas.words(body, limits), await aside(request, schemas.shapes, body, opened.upload, limits)
+    *_, (track, frames) = await outcome(
+        request, opened.change(lambda: change_track(opened, body, words, regions, speaking(body, limits)))
+    )
+    result = replace(track.done, frames=tuple(frames))
+    return await aside(request, schemas.answer_out, result, opened.upload, body.masks)
+
+
+def change_track(opened: Opened, body: PromptIn, words: Any, regions: Any, spoken: dict[str, Any]) -> tuple[Track, Any]:
+    """Do what a prompt says; returns the track, and the frames that are done and changed."""
+    if body.action == "start" or (body.action == "add" and not opened.tracks):
+        if regions is not None and body.frame is not None:
+            regions = [{"frame": body.frame, **region} for region in regions]
+        track = opened.session.track(
+            words, regions, body.task, identity=body.identity, **spoken, **body.options.model_dump()
+        )
+        opened.tracks[:] = [track]
+        return track, track.result.frames if opened.upload.kind == "image" else ()
+    track = running(opened)
+    if body.action == "add":
+        if body.options != schemas.Options():
+            raise InputError("Got options for a track that runs", "options where it starts", "Use the action 'start'")
+        return track, track.add(words, regions, body.task, body.frame, body.backward, body.until, **spoken)
+    if body.object_id is None:
+        raise InputError(f"Got no object_id for {body.action}", "the id of an object")
+    if body.action == "remove":
+        track.remove(body.object_id)
+        return track, ()
+    if not regions:
+        raise InputError("Got no region to correct with", "a click, a box, a scribble or a mask")
+    shown = regions[0] if len(regions) == 1 else regions
+    return track, track.correct(body.object_id, shown, body.frame, body.backward, body.until)
+
+
+@router.get("/v1/sessions/{id}/frames", tags=["sessions"], status_code=200, response_class=Events, responses=EVENTS)
+async def frames(
+    request: Request,
+    id: str,
+    first: Annotated[int, Query(ge=0, le=10**6, description="Leave out what is before this frame")] = 0,
+    count: Annotated[int, Query(ge=1, le=10**6, description="So many frames at most")] = 10**6,
+    masks: Masks = ["rle"],  # noqa: B006
+) -> Events:
+    """Results as they are done, as server-sent events: ``frame`` ..., then ``done``, or ``error``.
+
+    One reader at a time: a new one takes over. The work stops when the reader goes away.
+    """
+    job = opened_of(request, id).follow(running(opened_of(request, id)))
+    return Events(_frames(request, job, first, count, masks), job)
+
+
+async def _frames(request: Request, job: Job[Any], first: int, count: int, masks: list[MaskForm]) -> AsyncIterator[str]:
+    sent = 0
+    yield event("queue", {"place": job.place})
+    try:
+        async for frame in job:
+            if frame.index >= first:
+                yield event("frame", await aside(request, schemas.frame_out, frame, masks), frame.index)
+                sent += 1
+            if sent >= count:
+                break
+    except X2SamError as error:
+        yield event("error", refusal(error))
+        return
+    yield event("done", {"frames": sent})
+
+
+@router.get("/v1/sessions/{id}/export/{format}", tags=["sessions"], response_class=FileResponse)
+async def export(
+    request: Request, id: str, format: Annotated[str, schemas.Field(json_schema_extra={"enum": list(FORMATS)})]
+) -> FileResponse:
+    """What is done so far, in a format of `docs/formats.md`; formats that are folders come as zip."""
+    opened = opened_of(request, id)
+    track = running(opened)
+    *_, result = await outcome(request, opened.change(lambda: track.done))
+    path = await aside(request, write_export, opened, result, format)
+    return FileResponse(path, filename=path.name, background=BackgroundTask(shutil.rmtree, path.parent, True))
+
+
+def write_export(opened: Opened, result: Result, format: str) -> Path:
+    """A file with the result, in a new folder of the session; raises InputError."""
+    if not result.frames:
+        raise InputError("Got nothing that is done so far", "a frame", "Read .../frames first")
+    folder = opened.upload.path.parent / secrets.token_hex(8)
+    folder.mkdir()
+    clip = opened.upload.open()  # of its own: the session's is the worker's
+    if format not in FORMATS:
+        raise InputError(f"Got the format {format[:40]!r}", f"one of: {', '.join(FORMATS)}")
+    written = replace(result, clip=clip).save(folder / default_name(clip, format), format)
+    if not written.is_dir():
+        return written
+    zipped = shutil.make_archive(str(written), "zip", written)
+    shutil.rmtree(written)
+    return Path(zipped)

@@ -1,0 +1,234 @@
+"""Opened media by id: each belongs to one client, lives in a folder of its own, and goes when nobody uses it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+from weakref import WeakSet
+
+import psutil
+
+from x2sam.errors import InputError
+from x2sam.live import Track
+from x2sam.predictor import X2Sam
+from x2sam.serve.jobs import Busy, Job, Stopped, Worker, pause, stepwise
+from x2sam.serve.limits import Limits
+from x2sam.serve.uploads import Data, Upload, take
+from x2sam.session import Session
+from x2sam.types import FrameResult
+
+T = TypeVar("T")
+
+
+class Unknown(InputError):  # noqa: N818
+    """An id that does not exist, has expired, or is another client's."""
+
+
+class Opened:
+    """One opened medium. What touches its session or its tracks goes through `change` or `follow`, never directly."""
+
+    def __init__(self, id: str, client: str, upload: Upload, session: Session, worker: Worker) -> None:
+        self.id, self.client, self.upload, self.session = id, client, upload, session
+        self.tracks: list[Track] = []
+        self.used = time.monotonic()
+        self.limits = worker.limits
+        self._worker = worker
+        self._jobs: WeakSet[Job[Any]] = WeakSet()
+        self._following: Job[FrameResult] | None = None
+
+    @property
+    def idle_seconds(self) -> float:
+        """Seconds since it was last used; 0 while a job runs."""
+        return 0.0 if any(not job.ended for job in self._jobs) else time.monotonic() - self.used
+
+    def change(self, function: Callable[[], T]) -> Job[Any]:
+        """Run a function that asks, adds, corrects ...: nothing else touches this medium meanwhile.
+
+        It ends a step at each frame that is segmented, and where it calls `jobs.pause`, whose items are results of the
+        job; the last one is what it returns. Cancelled midway, what it has done stays done.
+        """
+        return self._submit(stepwise(function), whole=True)
+
+    def follow(self, track: Track) -> Job[FrameResult]:
+        """The results of a track, frame by frame: those that are there, then the next ones. A new reader takes over."""
+        if self._following is not None:
+            self._following.cancel(Stopped("Got taken over by another reader of this session", "one at a time"))
+        self._following = self._submit(itertools.islice(track, self.limits.frames))
+        return self._following
+
+    def cancel(self) -> None:
+        """End whatever runs on it."""
+        for job in list(self._jobs):
+            job.cancel()
+
+    def _submit(self, steps: Iterator[T], whole: bool = False) -> Job[T]:
+        job = self._worker.submit(self.client, self._used(steps), about=self.id, whole=whole)
+        self._jobs.add(job)
+        return job
+
+    def _used(self, steps: Iterator[T]) -> Iterator[T]:
+        try:
+            for item in steps:
+                self.used = time.monotonic()
+                yield item
+        finally:
+            getattr(steps, "close", lambda: None)()
+            self.used = time.monotonic()
+
+
+class Store:
+    """Opened media of all clients."""
+
+    def __init__(
+        self, predictor: X2Sam, worker: Worker, limits: Limits | None = None, folder: Path | None = None
+    ) -> None:
+        self.predictor, self.worker = predictor, worker
+        self.limits = limits or worker.limits
+        self.folder = own_folder(folder)
+        self._opened: dict[str, Opened] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._opened)
+
+    def open(self, client: str, data: Data, name: str = "medium") -> Opened:
+        """Open a medium for several prompts.
+
+        Args:
+            client: whose it is.
+            data: its bytes, or a file (a path of ours, or open), which is copied.
+            name: what it is called; shown, never opened.
+
+        Raises:
+            Busy: too many are open.
+            TooLarge, Unsupported, MediaError: it cannot be used.
+        """
+        id = secrets.token_urlsafe(16)
+        self.expire()
+        with self._lock:  # the place is taken before the work is done
+            self._check_room(client)
+            self._opened[id] = _Coming(client)  # type: ignore[assignment]
+        try:
+            folder = self.folder / id
+            folder.mkdir()
+            upload = take(data, name, folder, self.limits)
+            session = open_session(self.predictor, upload)
+            opened = Opened(id, client, upload, session, self.worker)
+        except BaseException:
+            self._forget(id)
+            raise
+        with self._lock:
+            self._opened[id] = opened
+        return opened
+
+    def get(self, client: str, id: str) -> Opened:
+        """The medium with this id, if it is this client's. Raises Unknown."""
+        with self._lock:
+            opened = self._opened.get(id)
+        if not isinstance(opened, Opened) or opened.client != client:
+            raise Unknown(f"Got the session {id[:40]!r}, which is not open", "the id of an open one", "Open it again")
+        opened.used = time.monotonic()
+        return opened
+
+    def of(self, client: str) -> list[Opened]:
+        """All media of a client."""
+        with self._lock:
+            return [o for o in self._opened.values() if isinstance(o, Opened) and o.client == client]
+
+    def close(self, id: str) -> None:
+        """Cancel what runs on a medium, forget it, delete its files. An unknown id is closed already."""
+        opened = self._opened.get(id)
+        if isinstance(opened, Opened):
+            opened.cancel()
+        self._forget(id)
+
+    def expire(self) -> None:
+        """Close what was not used for long."""
+        with self._lock:
+            old = [o.id for o in self._opened.values() if o.idle_seconds > self.limits.idle_seconds]
+        for id in old:
+            self.close(id)
+
+    def close_all(self) -> None:
+        """Close everything and delete the folder."""
+        for id in list(self._opened):
+            self.close(id)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @contextmanager
+    def passing(self, data: Data, name: str = "medium") -> Iterator[Upload]:
+        """A medium for one request: checked as in `open`, deleted at the end."""
+        folder = self.folder / secrets.token_urlsafe(16)
+        folder.mkdir()
+        try:
+            yield take(data, name, folder, self.limits)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _check_room(self, client: str) -> None:
+        own = sum(o.client == client for o in self._opened.values())
+        if own >= self.limits.sessions_per_client:
+            raise Busy(f"Got a medium while {own} of yours are open", f"at most {self.limits.sessions_per_client}", 10)
+        if len(self._opened) >= self.limits.sessions:
+            raise Busy(f"Got a medium while {len(self._opened)} are open", f"at most {self.limits.sessions}", 10)
+
+    def _forget(self, id: str) -> None:
+        with self._lock:
+            self._opened.pop(id, None)
+        shutil.rmtree(self.folder / id, ignore_errors=True)
+
+
+class _Coming:
+    """Holds a place while a medium is taken in."""
+
+    idle_seconds = 0.0
+
+    def __init__(self, client: str) -> None:
+        self.client = client
+
+
+def open_session(predictor: X2Sam, upload: Upload) -> Session:
+    """A session in which whatever goes through many frames at once, such as a correction, pauses at each of them."""
+    session = predictor.open(upload.open())
+    decode = session.decode
+
+    def stepping(*args: Any) -> Any:
+        pause()
+        return decode(*args)
+
+    session.decode = stepping  # type: ignore[method-assign, assignment]
+    return session
+
+
+def own_folder(parent: Path | None = None) -> Path:
+    """A new folder of this process, closed to other users; those of processes that were killed are deleted.
+
+    Raises InputError where the place for them is another user's.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    parent = parent or Path(tempfile.gettempdir()) / f"x2sam-serve-{user}"
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if hasattr(os, "getuid") and (parent.is_symlink() or parent.stat().st_uid != user):
+        raise InputError(f"Got the folder {parent}, which is another user's", "one of yours", "Set TMPDIR")
+    for left in parent.iterdir():
+        pid = left.name.partition("-")[0]
+        if pid.isdigit() and (int(pid) == os.getpid() or not psutil.pid_exists(int(pid))) and left.name not in _ours:
+            shutil.rmtree(left, ignore_errors=True)
+    folder = parent / f"{os.getpid()}-{secrets.token_hex(4)}"
+    _ours.add(folder.name)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    return folder
+
+
+_ours: set[str] = set()
+"""Folders of this process that are in use."""
