@@ -57,7 +57,7 @@ def test_an_object_that_was_away_is_found_by_how_it_was_shown():
     for _ in range(20):
         carried.remember(ground, [None], [False])
     assert float(carried.carry(ground)[0].max()) < 0.1
-    look, mask = scene(11, 5, thing, ground)
+    look, mask = scene(12, 4, thing, ground)
     assert overlap(carried.carry(look)[0], mask) > 0.9
 
 

@@ -21,6 +21,8 @@ RECENT, ANCHORS = 4, 4
 """Earlier frames that are compared with: the newest, and those on which an object was shown."""
 REACH, FAR = 0.08, 0.25
 """How far an object moves from a frame to the next, and from the frame on which it was shown: parts of the side."""
+FAR_STEP = 2
+"""Of the frame on which it was shown every other place is compared with."""
 ALIKE, TEMPERATURE = 10, 0.05
 """Places that are asked, and how much more the likest of them counts (of a cosine)."""
 
@@ -71,24 +73,26 @@ class Propagation:
         """
         if not self.recent or not bool(self.recent[-1].known.any()) or look.shape != self.recent[-1].look.shape:
             return None
-        side = max(look.shape[-2:])
-        sources = [(seen, FAR) for seen in self.anchors if seen.number < self.recent[0].number]
-        sources += [(seen, REACH) for seen in self.recent]
-        likeness, votes, informed = [], [], []
-        for seen, reach in sources:
-            near, outside = _neighbours(look.shape[-2], look.shape[-1], max(1, round(reach * side)))
-            near, outside = near.to(look.device), outside.to(look.device)
-            cosine = (look.flatten(1).T @ seen.look.flatten(1)).gather(1, near)  # [places, neighbours]
-            likeness.append(cosine.masked_fill(outside, -2.0))
-            votes.append(seen.masks.flatten(1)[:, near])  # [C, places, neighbours]
-            informed.append(seen.known[:, None].expand(-1, near.shape[1]))
-        known = torch.cat(likeness, 1)
-        best, chosen = known.topk(min(ALIKE, known.shape[1]), dim=1)  # [places, ALIKE]
-        weight = (best / TEMPERATURE).softmax(1)
-        said = torch.cat(votes, 2).gather(2, chosen.expand(len(seen.masks), -1, -1))
-        counts = torch.cat(informed, 1)[:, chosen] * weight  # [C, places, ALIKE]; who had not seen it has no vote
-        found = (said * counts).sum(-1) / counts.sum(-1).clamp_min(1e-6)
-        return found.view(-1, *look.shape[-2:])
+        height, width = look.shape[-2:]
+        sources = [(seen, FAR, FAR_STEP) for seen in self.anchors if seen.number < self.recent[0].number]
+        sources += [(seen, REACH, 1) for seen in self.recent]
+        queries = look.permute(1, 2, 0)  # [h, w, D]
+        likeness, places = [], []
+        for i, (seen, reach, step) in enumerate(sources):
+            around = _neighbours(height, width, max(1, round(reach * max(height, width))), step)
+            rows, columns, near, outside = (index.to(look.device) for index in around)
+            keys = seen.look[:, rows].permute(1, 0, 2, 3).reshape(height, len(look), -1)  # [h, D, rows * w]
+            cosine = (queries @ keys).gather(2, columns.expand(height, -1, -1)).flatten(0, 1)  # [places, neighbours]
+            likeness.append(cosine.masked_fill_(outside, -2.0))
+            places.append(near + i * height * width)
+        all_of_them = torch.cat(likeness, 1)
+        best, chosen = all_of_them.topk(min(ALIKE, all_of_them.shape[1]), dim=1, sorted=False)  # [places, ALIKE]
+        asked = torch.cat(places, 1).gather(1, chosen)
+        said = torch.cat([seen.masks.flatten(1) for seen, *_ in sources], 1)[:, asked]  # [C, places, ALIKE]
+        # Who had not seen an object has no vote on it.
+        known = torch.stack([seen.known for seen, *_ in sources], 1)[:, asked // (height * width)]
+        weight = (best / TEMPERATURE).softmax(1) * known
+        return ((said * weight).sum(-1) / weight.sum(-1).clamp_min(1e-6)).view(-1, height, width)
 
 
 def _resized(mask: Tensor, size: torch.Size) -> Tensor:
@@ -96,12 +100,17 @@ def _resized(mask: Tensor, size: torch.Size) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _neighbours(height: int, width: int, reach: int) -> tuple[Tensor, Tensor]:
-    """For every place the places around it, ``[h*w, (2*reach+1)**2]``, and which of them lie outside of the frame."""
-    step = torch.arange(-reach, reach + 1)
-    y = torch.arange(height)[:, None, None, None] + step[:, None]  # [h, 1, r, 1]
-    x = torch.arange(width)[:, None, None] + step  # [w, 1, r]
-    y, x = torch.broadcast_tensors(y, x)  # [h, w, r, r]
-    outside = (y < 0) | (y >= height) | (x < 0) | (x >= width)
-    places = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
-    return places.reshape(height * width, -1), outside.reshape(height * width, -1)
+def _neighbours(height: int, width: int, reach: int, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """For every place every ``step``-th place around it.
+
+    Returns:
+        The rows that a row of places is compared with ``[h, R]``; in their ``R * w`` places, those around each column
+        ``[w, N]``; the same as places of the frame ``[h*w, N]``; and which of them lie outside of it.
+    """
+    offsets = torch.arange(-(reach // step), reach // step + 1) * step
+    y, x = torch.arange(height)[:, None] + offsets, torch.arange(width)[:, None] + offsets  # [h, R], [w, R]
+    rows, columns = y.clamp(0, height - 1), x.clamp(0, width - 1)
+    inside = (y == rows)[:, None, :, None] & (x == columns)[:, None]  # [h, w, R, R]
+    near = rows[:, None, :, None] * width + columns[:, None]
+    within = torch.arange(len(offsets))[:, None] * width + columns[:, None]  # [w, R, R]
+    return rows, within.flatten(1), near.flatten(2).flatten(0, 1), ~inside.flatten(2).flatten(0, 1)
