@@ -23,9 +23,11 @@ from x2sam import X2Sam
 from x2sam.errors import InputError
 from x2sam.export import FORMATS
 from x2sam.masks import RLE
+from x2sam.serve import page_actions as actions
 from x2sam.serve import page_view as view
 from x2sam.serve.jobs import Worker
-from x2sam.serve.page_state import Clock, Mark, Page, Said, Viewer, duration, read_mark, regions_of, wording
+from x2sam.serve.page_marks import Mark, read_mark, regions_of, wording
+from x2sam.serve.page_state import Clock, Page, Said, Viewer, duration
 from x2sam.serve.store import Store
 from x2sam.video import VideoWriter
 
@@ -132,7 +134,7 @@ def test_marks_of_one_object_are_one_region() -> None:
 
 def test_a_phrase_is_found_in_every_frame(open_page: Callable[[str], Page]) -> None:
     page = open_page("video")
-    page.find("the red car")
+    actions.find(page, "the red car")
     assert sorted(page.results) == [0, 1, 2, 3, 4]
     assert page.task is not None
     assert page.task.name == "vid_refseg"
@@ -145,23 +147,23 @@ def test_a_phrase_is_found_in_every_frame(open_page: Callable[[str], Page]) -> N
 
 def test_the_chosen_task_is_that_of_the_medium(open_page: Callable[[str], Page]) -> None:
     page = open_page("video")
-    page.find("car, tree", task="img_ovseg")
+    actions.find(page, "car, tree", task="img_ovseg")
     assert page.task is not None
     assert page.task.name == "vid_ovseg"
 
 
 def test_a_mark_makes_an_object_and_more_marks_correct_it(open_page: Callable[[str], Page]) -> None:
     page = open_page("video")
-    page.mark(Mark("point", ((20.0, 20.0),), 2))
+    actions.mark(page, Mark("point", ((20.0, 20.0),), 2))
     assert (page.selected, list(page.best()), page.show, page.done) == (1, [1], 2, 5)
     shown = [s for s in page.results[2].segments if page.sure(s)]
     assert [s.object_id for s in shown] == [1], "what was marked by hand is seen, however unsure the model is"
     before, revision = dict(page.results), page.revision
-    page.mark(Mark("box", ((30.0, 5.0), (50.0, 30.0)), 3), 1)
+    actions.mark(page, Mark("box", ((30.0, 5.0), (50.0, 30.0)), 3), 1)
     assert page.revision > revision
     assert page.results[2] == before[2], "frames before the correction stay"
     assert page.results[3] != before[3]
-    page.mark(Mark("point", ((50.0, 40.0),), 1))
+    actions.mark(page, Mark("point", ((50.0, 40.0),), 1))
     assert (page.selected, list(page.best())) == (2, [1, 2])
     assert {s.object_id for s in page.results[0].segments} == {1, 2}, "a new object is followed backward too"
 
@@ -169,32 +171,32 @@ def test_a_mark_makes_an_object_and_more_marks_correct_it(open_page: Callable[[s
 def test_what_is_not_there_cannot_be_corrected(open_page: Callable[[str], Page]) -> None:
     page = open_page("image")
     with pytest.raises(InputError, match="Choose one"):
-        page.mark(Mark("negative", ((20.0, 20.0),)))
+        actions.mark(page, Mark("negative", ((20.0, 20.0),)))
     with pytest.raises(InputError, match="object 7"):
-        page.mark(Mark("point", ((20.0, 20.0),)), 7)
-    page.mark(Mark("point", ((20.0, 20.0),)))
+        actions.mark(page, Mark("point", ((20.0, 20.0),)), 7)
+    actions.mark(page, Mark("point", ((20.0, 20.0),)))
     assert list(page.marks) == [1]
 
 
 def test_objects_are_renamed_and_taken_away(open_page: Callable[[str], Page]) -> None:
     page = open_page("video")
     for x in (10.0, 50.0):
-        page.mark(Mark("point", ((x, 20.0),)))
+        actions.mark(page, Mark("point", ((x, 20.0),)))
     page.rename(1, "  my   car ")
-    page.drop(2)
+    actions.drop(page, 2)
     frame = page.frame(0)
     assert frame is not None
     assert [s.label for s in frame.segments] == ["my car"]
     assert {s.label for s in page.result(0.0).segments} == {"my car"}
     assert page.selected is None
-    page.mark(Mark("point", ((30.0, 20.0),)))
+    actions.mark(page, Mark("point", ((30.0, 20.0),)))
     assert list(page.best()) == [1, 3], "the number of what is gone is not given again"
 
 
 def test_stopped_between_two_frames_it_goes_on_later(open_page: Callable[[str], Page]) -> None:
     page = open_page("video")
     assert page.opened is not None
-    job = page.job = page.opened.change(lambda: page.find("the car"))
+    job = page.job = page.opened.change(lambda: actions.find(page, "the car"))
     for index in job:
         if index == 1:
             page.halt = True
@@ -202,7 +204,7 @@ def test_stopped_between_two_frames_it_goes_on_later(open_page: Callable[[str], 
     assert f"{page.done} of 5" in page.note
     assert view.stage(page)["left"]
     page.halt = False
-    page.go_on()
+    actions.go_on(page)
     assert sorted(page.results) == [0, 1, 2, 3, 4]
     assert not view.stage(page)["left"]
 
@@ -220,8 +222,8 @@ def test_a_chat_remembers_what_was_said(open_page: Callable[[str], Page], monkey
 
     streamed: list[str] = []
     monkeypatch.setattr(page.session, "chat", chat)
-    page.chat("What is this?")
-    page.chat("And that?")
+    actions.chat(page, "What is this?")
+    actions.chat(page, "And that?")
     assert [m["role"] for m in sent[1]] == ["user", "assistant", "user"]
     assert streamed == ["Hel", "Hel"]
     assert [turn.who for turn in page.talk] == ["you", "x2sam"] * 2
@@ -230,7 +232,7 @@ def test_a_chat_remembers_what_was_said(open_page: Callable[[str], Page], monkey
 
 def test_another_medium_begins_afresh(open_page: Callable[[str], Page], store: Store, files: dict[str, Path]) -> None:
     page = open_page("image")
-    page.find("the car")
+    actions.find(page, "the car")
     key, old = page.key, page.opened
     assert old is not None
     opened = store.open(page.client, files["video"], "clip.mp4")
@@ -278,7 +280,7 @@ def test_the_stage_says_what_there_is(open_page: Callable[[str], Page]) -> None:
     page = Page("nobody")
     assert view.stage(page)["key"] is None
     page = open_page("video")
-    page.mark(Mark("point", ((20.0, 20.0),), 2))
+    actions.mark(page, Mark("point", ((20.0, 20.0),), 2))
     told = json.loads(json.dumps(view.stage(page)))
     assert (told["kind"], told["width"], told["height"], told["length"], told["done"]) == ("video", 64, 48, 5, 5)
     assert [o["id"] for o in told["objects"]] == [1]
@@ -297,7 +299,7 @@ def test_only_what_is_sure_enough_is_saved(open_page: Callable[[str], Page], tmp
     page = open_page("image")
     with pytest.raises(InputError, match="Say or mark"):
         page.result()
-    page.find("the car")
+    actions.find(page, "the car")
     (score,) = {s.score for s in page.results[0].segments}
     assert len(page.result(score).segments) == 1
     assert not page.result(min(1.0, score + 1e-6)).found

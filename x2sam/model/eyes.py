@@ -2,13 +2,14 @@
 
 A vision transformer learns little from a few ten thousand pictures; a pretrained convolutional backbone is there
 anyway. One picture token is one cell of its last map (stride 32), so Qwen3-VL's patches of 16 pixels, merged two by
-two, fit without change.
+two, fit without change. Where mask features answer to words, a token also holds the words that its cell answers to, in
+the embeddings' own space: the language model can read a picture before it has learned to see.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,10 @@ from torch import Tensor, nn
 from x2sam.config import X2SamConfig
 from x2sam.model.layers import projector, sine_positions, tokens
 from x2sam.vision import IMAGENET_MEAN, IMAGENET_STD
+
+Look = Callable[[Tensor], tuple[Tensor, Tensor, Tensor | None]]
+"""Frames ``[N, 3, H, W]`` -> the backbone's maps at stride 16 and 32 ``[N, h, w, C]``, and at stride 32 the words that
+the mask features answer to ``[N, D, h, w]``, if they do."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Seen:
 
 
 class SharedEyes(nn.Module):
-    """Stands where Qwen3-VL has its vision tower. The backbone belongs to the mask encoder: `look_with` lends it."""
+    """Stands where Qwen3-VL has its vision tower. The backbone belongs to the mask side: `look_with` lends it."""
 
     def __init__(self, config: X2SamConfig) -> None:
         super().__init__()
@@ -38,11 +43,11 @@ class SharedEyes(nn.Module):
         self.temporal = vision.temporal_patch_size
         dim = channels[0] + channels[1]
         self.merger = nn.Sequential(nn.LayerNorm(dim), *projector(dim, vision.out_hidden_size))
-        self._lent: list[Any] = []  # a list hides the module, which is registered, saved and moved by its owner
+        self._lent: list[Look] = []  # a list hides the modules, which are registered, saved and moved by their owner
 
-    def look_with(self, backbone: nn.Module) -> None:
-        """Lend the mask encoder's backbone."""
-        self._lent = [backbone]
+    def look_with(self, look: Look) -> None:
+        """Lend the mask side's eyes."""
+        self._lent = [look]
 
     def forward(self, pixels: Tensor, grid_thw: Tensor) -> Seen:
         """Patches ``[sum t*h*w, 3 * temporal * patch * patch]`` of several media and their grids ``[N, 3]``."""
@@ -61,10 +66,13 @@ class SharedEyes(nn.Module):
         shown = frames.shape[1]
         mean, std = (frames.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
         squares = ((frames.flatten(0, 1) + 1) / 2 - mean) / std  # Qwen's -1..1 -> the backbone's
-        maps = self._lent[0](squares).intermediate_hidden_states
-        fine, coarse = (x.permute(0, 3, 1, 2) for x in maps[-2:])
+        fine, coarse, words = self._lent[0](squares)
+        fine, coarse = fine.permute(0, 3, 1, 2), coarse.permute(0, 3, 1, 2)
         fine = F.adaptive_avg_pool2d(fine, coarse.shape[-2:])
         both = tokens(torch.cat([coarse, fine], 1)).unflatten(0, (steps, shown)).mean(1)  # [steps, cells, D]
         seen = self.merger(both)
+        if words is not None:
+            read = tokens(words).unflatten(0, (steps, shown)).mean(1)
+            seen = seen + F.rms_norm(read, read.shape[-1:])
         places = sine_positions(*coarse.shape[-2:], seen.shape[-1], seen.device, seen.dtype)
         return (seen + places).flatten(0, 1)

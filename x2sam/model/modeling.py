@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModel, DynamicCache, PreTrainedModel, initialization
@@ -81,7 +82,7 @@ class X2SamModel(PreTrainedModel):
         self.language = LanguageSide(config)
         self.mask_encoder = Sam2VisionModel(encoder_config)
         if config.shared_eyes:
-            self.language.qwen.model.visual.look_with(self.mask_encoder.backbone)
+            self.language.qwen.model.visual.look_with(self._look)
         self.pixel_decoder = PixelDecoder(config)
         self.mask_decoder = MaskDecoder(config)
         self.class_head = ClassHead(config)
@@ -142,9 +143,22 @@ class X2SamModel(PreTrainedModel):
         side = self.config.image_size
         if frames.shape[-2:] != (side, side):
             raise InputError(f"Got frames of shape {tuple(frames.shape)}", f"[N, 3, {side}, {side}]")
-        stages = self.mask_encoder.backbone(frames.to(self.no_memory.dtype)).intermediate_hidden_states
+        return self._features(self.mask_encoder.backbone(frames.to(self.no_memory.dtype)).intermediate_hidden_states)
+
+    def _features(self, stages: Sequence[Tensor]) -> FrameFeatures:
         maps, _ = self.mask_encoder.neck(stages)
         return FrameFeatures(tuple(reversed(maps[-3:])), tuple(stages[:-1]))
+
+    def _look(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What the language side sees of frames ``[N, 3, H, W]``, if it shares the eyes (`eyes.Look`)."""
+        stages = self.mask_encoder.backbone(frames).intermediate_hidden_states
+        if self.alignment is None or self.language.lexical is None:
+            return stages[-2], stages[-1], None
+        with torch.no_grad():  # what words look like is learned on masks; here it is only read
+            _, mask_features = self._pixels(self._features([stage.detach() for stage in stages]))
+            cells = F.adaptive_avg_pool2d(mask_features, stages[-1].shape[1:3]).permute(0, 2, 3, 1)
+            words = cells @ self.alignment.weight @ self.language.lexical.weight
+        return stages[-2], stages[-1], words.permute(0, 3, 1, 2)
 
     def understand(
         self,

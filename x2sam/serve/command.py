@@ -94,6 +94,8 @@ def check_bind(host: str, token: str | None) -> None:
 def bound(host: str, port: int) -> socket.socket:
     """A socket on this address. Raises InputError where it cannot be had."""
     try:
+        if not 0 <= port < 2**16:  # some systems would take what is left of it
+            raise OverflowError("no port has this number")
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,18 +1,15 @@
 """The web page: Gradio on the service's FastAPI app, around one stage for pictures, masks and marks.
 
-What happens to a medium is in `page_state`, what the browser gets in `page_view`, how it is drawn in ``page.js``; this
-module joins them: who is who, events in, updates out, and the routes from which the stage fetches frames and masks.
+What a visitor has is in `page_state`, what they may do in `page_actions`, what their browser gets in `page_view` and
+`page_routes`, how it is drawn in ``page.js``. This module lays the page out and joins them: events in, updates out.
 """
 
 from __future__ import annotations
 
 import asyncio
 import html
-import json
 import logging
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -22,17 +19,17 @@ from typing import Any
 import gradio as gr
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
-from fastapi import FastAPI, Response
-from fastapi.responses import FileResponse
-from starlette.background import BackgroundTask
+from fastapi import FastAPI
 
-from x2sam import export
 from x2sam.errors import X2SamError
+from x2sam.serve import page_actions as actions
 from x2sam.serve import page_view as view
 from x2sam.serve.jobs import Job, Stopped
 from x2sam.serve.page_examples import EXAMPLES, Gallery
-from x2sam.serve.page_state import Form, Page, Viewer, read_mark
-from x2sam.serve.store import Opened, Store, Unknown
+from x2sam.serve.page_marks import read_mark
+from x2sam.serve.page_routes import Pages, add_routes
+from x2sam.serve.page_state import Page, Viewer
+from x2sam.serve.store import Opened, Store
 from x2sam.tasks import TASKS
 
 HERE = Path(__file__).parent
@@ -41,49 +38,6 @@ BEAT = 0.12
 log = logging.getLogger(__name__)
 Update = tuple[dict[str, Any], str]
 """The stage's value and the conversation."""
-
-
-class Pages:
-    """The visitors of one service, by browser session; a page goes with its tab, or when it was idle for long."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self._pages: dict[str, Page] = {}
-
-    def of(self, request: gr.Request) -> Page:
-        """This visitor's page."""
-        self.expire()
-        session = str(request.session_hash)
-        page = self._pages.setdefault(session, Page(f"page {session}"))
-        page.touched = time.monotonic()
-        if page.opened is not None:
-            try:
-                self.store.get(page.client, page.opened.id)
-            except X2SamError:
-                page.lose("It was closed because nobody used it for long. Open it again.")
-        return page
-
-    def by_key(self, key: str) -> Page:
-        """The page whose browser asks; nobody else knows the key."""
-        for page in list(self._pages.values()):
-            if page.key == key and page.viewer is not None:
-                return page
-        raise Unknown("Got the key of a page that is closed", "the key of an open one", "Load the page again")
-
-    def leave(self, request: gr.Request) -> None:
-        """The tab was closed."""
-        self._close(str(request.session_hash))
-
-    def expire(self) -> None:
-        old = time.monotonic() - self.store.limits.idle_seconds
-        for session, page in list(self._pages.items()):
-            if page.touched < old and (page.job is None or page.job.ended):
-                self._close(session)
-
-    def _close(self, session: str) -> None:
-        page = self._pages.pop(session, None)
-        if page is not None and page.opened is not None:
-            self.store.close(page.opened.id)
 
 
 def mount(app: FastAPI, path: str = "/") -> FastAPI:
@@ -106,53 +60,6 @@ def mount(app: FastAPI, path: str = "/") -> FastAPI:
         ssr_mode=False,
         mcp_server=False,
     )
-
-
-# --- what the stage fetches -------------------------------------------------------------------------------------------
-
-
-def add_routes(app: FastAPI, pages: Pages, gallery: Gallery) -> None:
-    """Frames, masks, downloads and the examples' thumbnails. They never touch the model."""
-
-    @app.get("/page/{key}/frames/{index}", include_in_schema=False)
-    def frame(key: str, index: int) -> Response:
-        viewer = pages.by_key(key).viewer
-        assert viewer is not None
-        content = view.jpeg(viewer.frame(index))
-        return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
-
-    @app.get("/page/{key}/masks/{index}", include_in_schema=False)
-    def masks(key: str, index: int) -> Response:
-        found = view.masks(pages.by_key(key).frame(index))
-        return Response(json.dumps(found), media_type="application/json", headers={"Cache-Control": "no-store"})
-
-    @app.get("/page/{key}/download/{format}", include_in_schema=False)
-    async def download(key: str, format: str, threshold: float | None = None) -> Response:
-        page = pages.by_key(key)
-        folder = Path(tempfile.mkdtemp(prefix="download-", dir=pages.store.folder))
-        try:
-            file = await run_sync(save, page, format, threshold, folder, limiter=app.state.decoders)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        return FileResponse(file, filename=file.name, background=BackgroundTask(shutil.rmtree, folder, True))
-
-    @app.get("/page-examples/{index}", include_in_schema=False)
-    def example(index: int) -> Response:
-        if not 0 <= index < len(EXAMPLES):
-            raise Unknown(f"Got the example {index}", f"0 to {len(EXAMPLES) - 1}")
-        return FileResponse(gallery.thumbnail(index))
-
-
-def save(page: Page, format: str, threshold: float | None, folder: Path) -> Path:
-    """One export of what is seen; formats that are folders are zipped."""
-    result = page.result(threshold)
-    assert page.viewer is not None
-    with page.viewer.lock:
-        path = export.save(result, folder / export.default_name(result.clip, format), format)
-    if path.is_dir():
-        return Path(shutil.make_archive(str(path), "zip", path))
-    return path
 
 
 # --- what happens -----------------------------------------------------------------------------------------------------
@@ -187,8 +94,8 @@ class Actions:
             page.take(*await run_sync(self._decode, page.client, path, limiter=self.decoders))
             if old is not None:
                 store.close(old.id)
-        except X2SamError as error:
-            page.note, page.error = "", str(error)
+        except Exception as error:
+            page.fail(sentence(error))
         yield shown(page)
 
     def _decode(self, client: str, path: Path) -> tuple[Opened, Viewer]:
@@ -196,14 +103,14 @@ class Actions:
         return opened, Viewer(opened.upload.open())
 
     async def say(
-        self, text: str, mode: str, task: str, form: Form, add: bool, request: gr.Request
+        self, text: str, mode: str, task: str, form: actions.Form, add: bool, request: gr.Request
     ) -> AsyncIterator[Update]:
         page = self.pages.of(request)
         text = text[: self.pages.store.limits.text]
         if mode == "Talk":
-            steps: Callable[[], Any] = lambda: page.chat(text)  # noqa: E731
+            steps: Callable[[], Any] = lambda: actions.chat(page, text)  # noqa: E731
         else:
-            steps = lambda: page.find(text, task, form, add)  # noqa: E731
+            steps = lambda: actions.find(page, text, task, form, add)  # noqa: E731
         async for update in run(page, steps):
             yield update
 
@@ -211,20 +118,20 @@ class Actions:
         page = self.pages.of(request)
 
         def steps() -> None:
-            page.mark(*read_mark(event._data, page.session.size, page.length))
+            actions.mark(page, *read_mark(event._data, page.session.size, page.length))
 
         async for update in run(page, steps):
             yield update
 
     async def resume(self, request: gr.Request) -> AsyncIterator[Update]:
         page = self.pages.of(request)
-        async for update in run(page, page.go_on):
+        async for update in run(page, lambda: actions.go_on(page)):
             yield update
 
     async def drop(self, event: gr.EventData, request: gr.Request) -> AsyncIterator[Update]:
         page, chosen = self.pages.of(request), number(event)
         if chosen is not None:
-            async for update in run(page, lambda: page.drop(chosen)):
+            async for update in run(page, lambda: actions.drop(page, chosen)):
                 yield update
 
     async def choose(self, event: gr.EventData, request: gr.Request) -> Update:
@@ -241,7 +148,7 @@ class Actions:
     async def cancel(self, request: gr.Request) -> Update:
         page = self.pages.of(request)
         await stop(page)
-        page.note = page.summary() if page.results else "Stopped."
+        page.note = actions.summary(page) if page.results else "Stopped."
         return shown(page)
 
 
@@ -253,6 +160,14 @@ def number(event: gr.EventData) -> int | None:
 
 def shown(page: Page) -> Update:
     return view.stage(page), view.conversation(page.talk)
+
+
+def sentence(error: Exception) -> str:
+    """What the visitor reads of an error; what is not theirs to mend goes to the log."""
+    if isinstance(error, X2SamError):
+        return str(error)
+    log.error("the page's request failed", exc_info=error)
+    return f"Something went wrong here ({type(error).__name__}). Try again; the server's log says more."
 
 
 async def stop(page: Page) -> None:
@@ -280,11 +195,8 @@ async def run(page: Page, function: Callable[[], Any]) -> AsyncIterator[Update]:
             yield shown(page)
     except Stopped:
         pass
-    except X2SamError as error:
-        page.fail(str(error))
     except Exception as error:
-        log.exception("the page's request failed")
-        page.fail(f"Something went wrong here ({type(error).__name__}). Try again; the server's log says more.")
+        page.fail(sentence(error))
     finally:
         if job is not None and not job.ended:
             job.cancel()
