@@ -60,6 +60,7 @@ def screenshot(page: Any, name: str) -> None:
     """Keep a picture of the page, where they are wanted; few colours make small files."""
     if PICTURES:
         page.wait_for_function("() => [...document.querySelectorAll('#gallery img')].every((image) => image.complete)")
+        page.mouse.move(0, 0)
         page.wait_for_timeout(400)  # transitions
         taken = Image.open(BytesIO(page.screenshot())).convert("RGB")
         Path(PICTURES).mkdir(parents=True, exist_ok=True)

@@ -68,7 +68,7 @@ class Gallery:
                     with VideoWriter(path, SIZE, RATE) as writer:
                         for frame in frames:
                             writer.write(frame)
-                small(frames[len(frames) // 2]).save(self.folder / f"{index}.jpg", quality=85)
+                small(frames[0]).save(self.folder / f"{index}.jpg", quality=85)
         return path
 
     def thumbnail(self, index: int) -> Path:
