@@ -117,7 +117,7 @@ class Rules:
     """`best`: the part of agreement with what is drawn on this frame; 0: as ``geometry``, and only sure queries."""
     follow: bool = False
     """`best`: what was seen before is where its mask was carried to."""
-    helpful: float = 0.5
+    helpful: float = 0.75
     """Overlap from which a query helps to draw a carried mask."""
     blank_anchor: bool = False
     """A missing prompt mask counts as one that overlaps nothing."""

@@ -117,7 +117,9 @@ def _mount_page(app: FastAPI) -> None:
     """The page, where what it needs is installed."""
     try:
         from x2sam.serve import page
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
         return
     page.mount(app)
 
@@ -131,6 +133,10 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             own = model.model_json_schema(ref_template="#/components/schemas/{model}")
             known.update(own.pop("$defs", {}))
             known[model.__name__] = own
+        refusal = {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}}
+        for operation in (each for path in schema["paths"].values() for each in path.values()):
+            for status in filter(lambda status: status >= "400", operation["responses"]):
+                operation["responses"][status]["content"] = refusal  # whatever the type of the answer
         app.openapi_schema = schema
     return app.openapi_schema
 
