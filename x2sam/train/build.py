@@ -103,8 +103,8 @@ def initialise(model: X2SamModel) -> None:
     nn.init.normal_(text.embed_tokens.weight)
     nn.init.constant_(text.norm.weight, text.config.hidden_size**-0.5)
     if model.language.lexical is not None:  # what the context adds to the words enters as nothing, too
-        nn.init.zeros_(model.language.prompt_projector[-1].weight)
-        nn.init.zeros_(model.language.prompt_projector[-1].bias)
+        for parameter in model.language.prompt_projector[-1].parameters():
+            nn.init.zeros_(parameter)
     for part in (model.mask_decoder, model.memory_attention, model.memory_encoder):
         for name, module in part.named_modules():
             if isinstance(module, nn.Linear) and not name.endswith("text_attention.o_proj"):
