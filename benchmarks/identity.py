@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=16)
     arguments = parser.parse_args()
     model = X2Sam.from_pretrained(arguments.model)
-    world = World("test", size=(224, 224), frames=arguments.frames)
+    world = World("test", size=(160, 160), frames=arguments.frames)
     for identity in ("x2sam", "released"):
         metric, kept, returned = TrackIdentity(), 0, 0
         for i in range(arguments.clips):
