@@ -169,11 +169,20 @@ def test_an_object_is_where_its_mask_was_carried():
     """However sure a query is elsewhere; one that agrees draws it with its own outline."""
     scores, carried = classes((0.9,), (0.1,)), torch.zeros(1, LOW, LOW)
     carried[0, 8:16, 8:16] = 0.8
+    click = np.zeros(SIZE, dtype=bool)
+    click[6:12, 10:20] = True
+    drawn = RLE.encode(click)
     (alone,) = answer("vid_objseg", scores, [box(0, 0, 8, 8), box(0, 8, 3, 16)], [DOG], carried=carried)
     assert boxes([alone]) == [(None, 0, (8, 8, 16, 16))]
     assert alone.score == pytest.approx(0.8)
     (helped,) = answer("vid_objseg", scores, [box(0, 0, 8, 8), box(10, 8, 16, 16)], [DOG], carried=carried)
     assert boxes([helped]) == [(None, 0, (8, 10, 16, 16))]
+    (pointed,) = answer(
+        *("vid_objseg", scores, [box(0, 0, 8, 8), box(0, 8, 3, 16)], [Condition(region=Region(drawn, "point"))]),
+        carried=carried,
+        prompt_masks=[drawn.decode()],
+    )
+    assert pointed.query == 0, "a click on this very frame says more"
     (fresh,) = answer("vid_objseg", scores, [box(0, 0, 8, 8), box(0, 8, 3, 16)], [DOG], carried=carried * 0)
     assert fresh.query == 0
     (released,) = answer("vid_objseg", scores, [box(0, 0, 8, 8)] * 2, [DOG], carried=carried, protocol="released")

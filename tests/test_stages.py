@@ -177,7 +177,7 @@ def test_the_words_stage_needs_no_language_model_and_reaches_all_that_trains() -
     model = lexical_model()
     prepare_stage(model, "words")
     config = model.config
-    batch = collate([Request(config, 1).phrase(3).phrase(2).seg(), Request(config, 2).phrase(2).seg()])
+    batch = collate([Request(config, 1).phrase(3).region().seg(), Request(config, 2).phrase(2).seg()])
     wanted = [[targets(config, [0, 1], 0)], [targets(config, [0], 1)]]
     out = model(**batch, frames=clips(config, 2, 1), targets=wanted)
     out.loss.backward()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -138,14 +139,14 @@ def best(
     it; one whose mask is shown on this very frame has that mask.
     """
     rules, queries = frame.rules, len(frame.scores)
-    for prompt in prompt_masks:
-        if prompt is not None and prompt.shape != frame.size:
-            raise InputError(f"Got a prompt mask of shape {prompt.shape}", f"the answer's size {frame.size}")
     frame, followed = _followed(frame, carried) if rules.follow and carried is not None else (frame, [])
     scores = frame.scores
     if rules.quality:
         scores = scores * frame.quality(range(len(scores)))[:, None]
     prompts = [prompt_masks[c] if c < len(prompt_masks) else None for c in range(scores.shape[1])]
+    for prompt in prompts:
+        if prompt is not None and prompt.shape != frame.size:
+            raise InputError(f"Got a prompt mask of shape {prompt.shape}", f"the answer's size {frame.size}")
     pointed = torch.tensor([rules.agreement > 0 and prompt is not None for prompt in prompts])
     sure = (scores >= rules.threshold) | (scores == scores.amax(0)) | pointed
     rank = torch.where(sure, scores, -1.0)
@@ -157,7 +158,9 @@ def best(
         if geometry is not None:
             rank[sure[:, c], c] = (1 - rules.geometry) * scores[sure[:, c], c] + rules.geometry * geometry
     rank[queries:] = -1.0
-    rank[[query for query, _ in followed], [c for _, c in followed]] = 2.0
+    for query, c in followed:
+        if not pointed[c]:  # what is drawn on this very frame says more
+            rank[query, c] = 2.0
     if frame.task.one_region and scores.shape[1] > 1:
         chosen = zip(*linear_sum_assignment(rank.numpy(), maximize=True), strict=True)
     else:  # of equals the surest; the release takes the one that an unsorted topk happens to list first
@@ -179,7 +182,9 @@ def best(
     answers = [_merge(group, sum(found.score for found in group) / len(group)) for group in groups]
     if rules.follow:
         shown = _shown(frame, prompts)
-        answers = sorted([a for a in answers if a.condition not in shown] + list(shown.values()), key=_condition)
+        answers = sorted(
+            [a for a in answers if a.condition not in shown] + list(shown.values()), key=attrgetter("condition")
+        )
     return [answer for answer in answers if rules.always or answer.rle.area]
 
 
@@ -220,10 +225,6 @@ def _shown(frame: FrameLogits, prompts: Sequence[BoolMask | None]) -> dict[int, 
 def _kind(frame: FrameLogits, condition: int) -> str:
     region = frame.conditions[condition].region
     return region.kind if region is not None else "mask"
-
-
-def _condition(candidate: Candidate) -> int:
-    return candidate.condition
 
 
 def _merge(members: list[Candidate], score: float) -> Candidate:

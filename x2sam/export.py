@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -63,6 +64,18 @@ def save(result: Result, path: str | Path, format: str | None = None) -> Path:
             f"Got {str(path)!r}, which cannot be written ({error.strerror or error})", "a place to write to"
         ) from None
     return path
+
+
+def save_as_file(result: Result, folder: Path, format: str) -> Path:
+    """Write a result into ``folder`` under its default name, as one file: formats that are folders are zipped."""
+    if format not in FORMATS:
+        raise InputError(f"Got the format {format[:40]!r}, which does not exist", f"one of: {', '.join(FORMATS)}")
+    path = save(result, folder / default_name(result.clip, format), format)
+    if not path.is_dir():
+        return path
+    zipped = shutil.make_archive(str(path), "zip", path)
+    shutil.rmtree(path)
+    return Path(zipped)
 
 
 def default_name(clip: Clip, format: str) -> str:

@@ -103,7 +103,4 @@ def save(page: Page, format: str, threshold: float | None, folder: Path) -> Path
     result = page.result(threshold)
     assert page.viewer is not None
     with page.viewer.lock:
-        path = export.save(result, folder / export.default_name(result.clip, format), format)
-    if path.is_dir():
-        return Path(shutil.make_archive(str(path), "zip", path))
-    return path
+        return export.save_as_file(result, folder, format)

@@ -17,7 +17,7 @@ from starlette.background import BackgroundTask
 
 from x2sam import requests as asking
 from x2sam.errors import InputError, X2SamError
-from x2sam.export import FORMATS, default_name
+from x2sam.export import FORMATS, save_as_file
 from x2sam.live import Track
 from x2sam.predictor import X2Sam
 from x2sam.result import Result
@@ -275,11 +275,4 @@ def write_export(opened: Opened, result: Result, format: str) -> Path:
     folder = opened.upload.path.parent / secrets.token_hex(8)
     folder.mkdir()
     clip = opened.upload.open()  # of its own: the session's is the worker's
-    if format not in FORMATS:
-        raise InputError(f"Got the format {format[:40]!r}", f"one of: {', '.join(FORMATS)}")
-    written = replace(result, clip=clip).save(folder / default_name(clip, format), format)
-    if not written.is_dir():
-        return written
-    zipped = shutil.make_archive(str(written), "zip", written)
-    shutil.rmtree(written)
-    return Path(zipped)
+    return save_as_file(replace(result, clip=clip), folder, format)
