@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from x2sam.serve.jobs import Busy, Job, Stopped, Together, Worker, pause, stepwise
+from x2sam.serve.jobs import Busy, Job, Stopped, Together, Worker
 from x2sam.serve.limits import Limits
+from x2sam.serve.steps import pause, stepwise
 
 
 @pytest.fixture

@@ -15,10 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from x2sam.errors import InputError, X2SamError
 from x2sam.result import Result
 from x2sam.serve.gate import client_of
-from x2sam.serve.jobs import Job, stepwise
+from x2sam.serve.jobs import Job
 from x2sam.serve.limits import Limits
 from x2sam.serve.routes import opened_of, prepare, speaking
 from x2sam.serve.schemas import Asking, FrameOut, MaskForm, Options, RegionIn, TaskName, frame_out
+from x2sam.serve.steps import stepwise
 from x2sam.serve.store import open_session
 from x2sam.serve.uploads import TooLarge
 from x2sam.serve.web import Events, aside, medium_of, outcome, passing, refusal

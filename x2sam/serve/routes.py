@@ -23,9 +23,10 @@ from x2sam.predictor import X2Sam
 from x2sam.result import Result
 from x2sam.serve import schemas
 from x2sam.serve.gate import client_of, failure
-from x2sam.serve.jobs import Job, Together, pause, stepwise
+from x2sam.serve.jobs import Job, Together
 from x2sam.serve.limits import Limits
 from x2sam.serve.schemas import Answer, MaskForm, PromptIn, SegmentIn, SessionIn, SessionOut
+from x2sam.serve.steps import pause, stepwise
 from x2sam.serve.store import Opened, open_session
 from x2sam.serve.uploads import TooLarge, Upload
 from x2sam.serve.web import Events, aside, event, outcome, passing, received, refusal

@@ -20,8 +20,9 @@ import psutil
 from x2sam.errors import InputError
 from x2sam.live import Track
 from x2sam.predictor import X2Sam
-from x2sam.serve.jobs import Busy, Job, Stopped, Worker, pause, stepwise
+from x2sam.serve.jobs import Busy, Job, Stopped, Worker
 from x2sam.serve.limits import Limits
+from x2sam.serve.steps import pause, stepwise
 from x2sam.serve.uploads import Data, Upload, take
 from x2sam.session import Session
 from x2sam.types import FrameResult
@@ -53,7 +54,7 @@ class Opened:
     def change(self, function: Callable[[], T]) -> Job[Any]:
         """Run a function that asks, adds, corrects ...: nothing else touches this medium meanwhile.
 
-        It ends a step at each frame that is segmented, and where it calls `jobs.pause`, whose items are results of the
+        It ends a step at each frame that is segmented, and where it calls `steps.pause`, whose items are results of the
         job; the last one is what it returns. Cancelled midway, what it has done stays done.
         """
         return self._submit(stepwise(function), whole=True)
