@@ -386,7 +386,8 @@ def coco_vgd(root: Path) -> Made:
 
 
 def llava_chat(root: Path) -> Made:
-    turns = [{"from": "human", "value": "What colour?\n<image>"}, {"from": "gpt", "value": "Blue."}]
+    said = ("What is it?\n<image>", "A bird.", "What colour?", "Blue.")
+    turns = [{"from": ("human", "gpt")[i % 2], "value": text} for i, text in enumerate(said)]
     rows = [{"id": "33", "image": "coco/a.jpg", "conversations": turns}, {"id": "t", "conversations": turns}]
     save(root / "l.json", rows)
     picture(root / "p/coco/a.jpg", 0)

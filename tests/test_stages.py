@@ -16,6 +16,7 @@ from x2sam.config import preset, tiny
 from x2sam.errors import InputError
 from x2sam.model.modeling import X2SamModel
 from x2sam.released import to_released
+from x2sam.train.build import initialise
 from x2sam.train.stages import STAGES, LoraSettings, merge_lora, prepare_stage
 
 LORA = LoraSettings(rank=2, alpha=4, dropout=0.0)
@@ -187,6 +188,38 @@ def test_the_words_stage_needs_no_language_model_and_reaches_all_that_trains() -
     assert all("memory" in n for n in unreached), "pictures read no memory, everything else is used"
     assert model.language.lexical.weight.grad.abs().sum() > 0
     assert all(p.grad is None for n, p in model.named_parameters() if "language_model.layers" in n)
+
+
+def test_the_talk_stage_decodes_no_masks_and_trains_the_language_model_alone() -> None:
+    model = lexical_model()
+    prepare_stage(model, "talk")
+    config = model.config
+    batch = collate([Request(config, 1).picture().phrase(3).seg(), Request(config, 2).picture().phrase(2).seg()])
+    wanted = [[targets(config, [0], 0)], [targets(config, [0], 1)]]
+    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+    out = model(**batch, labels=labels, frames=clips(config, 2, 1), targets=wanted)
+    assert set(out.parts) == {"loss_align"}
+    out.parts["loss_align"].backward(retain_graph=True)
+    layer = model.language.qwen.model.language_model.layers[0].mlp.up_proj.weight
+    assert layer.grad.abs().sum() > 0, "what a condition means reaches the layers through what the features answer"
+    out.loss_language.backward()
+    trained = {n for n, p in model.named_parameters() if p.grad is not None}
+    assert all(n.startswith("language.") for n in trained)
+    assert model.language.lexical.weight.grad is None
+
+
+def test_a_new_language_model_says_more_than_its_last_word() -> None:
+    """Beside embeddings of 1, layers that start at 0.02 leave nearly nothing but the last word."""
+    config = tiny()
+    config.lexical_conditions = True
+    torch.manual_seed(0)
+    model = X2SamModel(config).eval()
+    ids = torch.randint(0, 250, (8, 12))
+    ids[:, -1] = 5
+    with torch.no_grad():
+        initialise(model)
+        spread = model.understand(ids).states[:, -1].std(0).mean()
+    assert spread > 0.1
 
 
 def test_the_joint_stage_also_aligns_words_and_mask_features() -> None:

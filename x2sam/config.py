@@ -240,7 +240,7 @@ def nano() -> X2SamConfig:
                     "mrope_section": [16, 8, 8],
                     "mrope_interleaved": True,
                 },
-                "tie_word_embeddings": True,
+                "tie_word_embeddings": False,  # the embeddings also say what conditions mean, and stay as they are
             },
             vision_config={
                 "depth": 0,
@@ -254,7 +254,7 @@ def nano() -> X2SamConfig:
             video_token_id=6,
             vision_start_token_id=3,
             vision_end_token_id=4,
-            tie_word_embeddings=True,
+            tie_word_embeddings=False,
         ),
         mask_encoder_config=Sam2VisionConfig(
             backbone_config={"model_type": "efficientnet_lite"},

@@ -16,7 +16,7 @@ from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, P
 from x2sam import vision
 from x2sam.config import X2SamConfig
 from x2sam.errors import InputError
-from x2sam.prompts import ADDED_TOKENS, REGION, Turn, conversation
+from x2sam.prompts import ADDED_TOKENS, REGION, conversation
 from x2sam.tasks import Task
 from x2sam.types import Frame, Prompt
 
@@ -158,15 +158,14 @@ class X2SamProcessor(ProcessorMixin):
         answer: str | None = None,
         rng: np.random.Generator | None = None,
     ) -> Encoded:
-        """One request (``rng`` None) or training example (wordings drawn from ``rng``)."""
-        return self.encode_turns(conversation(task, prompt, answer, rng), prompt, media)
+        """One request (``rng`` None) or training example (wordings drawn from ``rng``).
 
-    def encode_turns(self, turns: Sequence[Turn], prompt: Prompt, media: LanguageMedia) -> Encoded:
-        """A conversation about one medium, which is shown in the first turn."""
+        The medium is shown in the first turn.
+        """
         slot, counts = self._slot(media)
         head = torch.cat(list(self._pieces(f"{TURN_START}user\n{slot}", counts)))
         ids, labels = [head], [torch.full_like(head, -100)]
-        for number, turn in enumerate(turns):
+        for number, turn in enumerate(conversation(task, prompt, answer, rng)):
             opening = "" if number == 0 else f"{TURN_START}user\n"
             question = f"{opening}{turn.question}{TURN_END}\n{TURN_START}assistant\n"
             for piece in self._pieces(question, iter(())):

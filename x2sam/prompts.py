@@ -95,7 +95,7 @@ def conversation(
     """
     check(task, prompt)
     if task.is_chat:
-        return [Turn(clean(prompt.text), answer)]
+        return [*(Turn(clean(q), a) for q, a in prompt.history), Turn(clean(prompt.text), answer)]
     conditions = [_marked(task, condition) for condition in prompt.conditions]
     # Each expression or question is asked in a turn of its own; lists of categories and regions share one.
     asked = [[c] for c in conditions] if task.prompt in ("expression", "question") else [conditions]

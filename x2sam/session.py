@@ -30,7 +30,7 @@ from x2sam.model.mask_decoder import Guidance, Prediction
 from x2sam.model.mask_memory import MemoryBank
 from x2sam.model.modeling import X2SamModel
 from x2sam.processing import Encoded, LanguageMedia, X2SamProcessor
-from x2sam.prompts import Turn, clean, may_announce, read_answer
+from x2sam.prompts import clean, may_announce, read_answer
 from x2sam.requests import Request
 from x2sam.result import Result
 from x2sam.strands import Asked, Identity
@@ -112,11 +112,9 @@ class Session:
         **options: Any,
     ) -> Result:
         """Answer in words; if the answer grounds phrases, their masks come with it. See `X2Sam.chat`."""
-        turns = chat_turns(messages)
-        request = Request(
-            TASKS["vid_chat" if self.clip.kind == "video" else "img_chat"], Prompt(text=turns[-1].question)
-        )
-        asked = self.ask(request, max_new_tokens, on_text, turns)
+        task = TASKS["vid_chat" if self.clip.kind == "video" else "img_chat"]
+        request = Request(task, chat_prompt(messages))
+        asked = self.ask(request, max_new_tokens, on_text)
         if asked.guidance is None:
             return Result(request.task.name, asked.text, (), request.prompt, self.clip)
         track = Track(self, answer_options(options, self.model.config))
@@ -131,7 +129,6 @@ class Session:
         request: Request,
         max_new_tokens: int = MAX_NEW_TOKENS,
         on_text: Callable[[str], None] | None = None,
-        turns: Sequence[Turn] | None = None,
         upto: int | None = None,
         shown: Mapping[int, Frame] | None = None,
     ) -> Asked:
@@ -141,11 +138,7 @@ class Session:
         shown: frames that regions are drawn on, where the medium may not have them any more.
         """
         reading = self._read(upto)
-        encoded = (
-            self.processor.encode(request.task, request.prompt, reading.media)
-            if turns is None
-            else self.processor.encode_turns(turns, request.prompt, reading.media)
-        )
+        encoded = self.processor.encode(request.task, request.prompt, reading.media)
         device = self.model.device
         generates = request.task.generates
         speaker = _Speaker(self.processor, on_text)
@@ -263,8 +256,8 @@ class _Speaker:
         return Asked(request, conditions[:count], guidance if able else None, text, tuple(phrases))
 
 
-def chat_turns(messages: str | Sequence[dict[str, str]]) -> list[Turn]:
-    """A conversation so far, ``[{"role": "user", "content": ...}, ...]``, as turns; the last waits for its answer."""
+def chat_prompt(messages: str | Sequence[dict[str, str]]) -> Prompt:
+    """A conversation so far, ``[{"role": "user", "content": ...}, ...]``; its last message waits for an answer."""
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
     roles = [m.get("role") for m in messages]
@@ -273,10 +266,7 @@ def chat_turns(messages: str | Sequence[dict[str, str]]) -> list[Turn]:
     contents = [clean(str(m.get("content", ""))) for m in messages]
     if not all(contents[::2]):
         raise InputError("Got an empty message", "text")
-    return [
-        Turn(question, contents[i * 2 + 1] if i * 2 + 1 < len(contents) else None)
-        for i, question in enumerate(contents[::2])
-    ]
+    return Prompt(text=contents[-1], history=tuple(zip(contents[:-1:2], contents[1::2], strict=True)))
 
 
 def answer_options(options: dict[str, Any], config: X2SamConfig) -> AnswerOptions:

@@ -50,6 +50,8 @@ class Prompt:
 
     conditions: tuple[Condition, ...] = ()
     text: str = ""
+    history: tuple[tuple[str, str], ...] = ()
+    """Chat only: questions and answers that came before."""
 
     @property
     def regions(self) -> tuple[Region, ...]:

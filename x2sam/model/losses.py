@@ -60,7 +60,7 @@ def segmentation_losses(
     Returns:
         ``loss_cls``, ``loss_mask``, ``loss_dice`` of the final layer; ``_0``, ``_1`` ... for the earlier ones.
     """
-    if not layers:
+    if not layers or not layers[0]:
         return {}
     weights = {"loss_cls": config.class_weight, "loss_mask": config.mask_weight, "loss_dice": config.dice_weight}
     count = _num_masks(targets, layers[0][0].mask_logits.device)
@@ -123,7 +123,8 @@ def alignment_loss(frames: Sequence[tuple[Tensor, Targets]]) -> Tensor:
 
     Per condition cross-entropy and dice against all of its masks together; per mask cross-entropy over the conditions,
     of its mean answer. Both reach pixels and words without the queries in between. The second is what teaches names:
-    where little is found yet, the first two are nearly flat.
+    where little is found yet, the first two are nearly flat. Conditions that match nothing weigh no more, together,
+    than those that match something, however many were asked for.
 
     Args:
         frames: per frame, logits ``[C, h, w]`` and its targets, whose classes count these conditions.
@@ -137,7 +138,10 @@ def alignment_loss(frames: Sequence[tuple[Tensor, Targets]]) -> Tensor:
             y = y.index_add(0, target.classes, masks).clamp_max(1)
             means = masks @ x.T / masks.sum(1, keepdim=True).clamp_min(1e-6)  # [G, C]
             losses.append(F.cross_entropy(means, target.classes, reduction="none"))
-        losses.append(F.binary_cross_entropy_with_logits(x, y, reduction="none").mean(1) + _dice(x.sigmoid(), y))
+        there = y.amax(1) > 0  # [C]
+        weight = torch.where(there, 1.0, (there.sum().clamp_min(1) / (~there).sum().clamp_min(1)).clamp_max(1.0))
+        where = F.binary_cross_entropy_with_logits(x, y, reduction="none").mean(1) + _dice(x.sigmoid(), y)
+        losses.append(weight * where)
     return torch.cat(losses).sum() / _num_masks([target for _, target in frames], frames[0][0].device)
 
 

@@ -97,6 +97,8 @@ class X2SamModel(PreTrainedModel):
         )
         self.words_only = False
         """Training stage "words": conditions are what their words say, and the language model is not asked."""
+        self.talk_only = False
+        """Training stage "talk": no masks are decoded; conditions learn from what the mask features answer to them."""
         self.post_init()
 
     @torch.no_grad()
@@ -431,9 +433,11 @@ class X2SamModel(PreTrainedModel):
         wanted: list[Targets] = []
         own_rows = own.tolist() if own is not None else [[0, 0]] * batch
         for t in range(length):
-            predictions, bank, answers = self._segment(
-                features[rows * length + t], guidance, bank, remember=t + 1 < length, every_layer=True
-            )
+            shown, predictions = features[rows * length + t], list[Prediction]()
+            if self.talk_only:
+                answers = self._align(guidance, self._pixels(shown)[1])
+            else:
+                predictions, bank, answers = self._segment(shown, guidance, bank, t + 1 < length, every_layer=True)
             per_row = [list(map(Layer, p.class_logits.unbind(), p.mask_logits.unbind())) for p in predictions]
             for i, row in enumerate(rows.tolist()):
                 if frame_mask is not None and not frame_mask[row, t]:

@@ -56,7 +56,8 @@ class Run:
             project_dir=str(self.folder),
         )
         shape = (config.world_size, config.clip_length)
-        source, self.held_out = open_source(config.source, "train", *shape), open_source(config.source, "val", *shape)
+        source = open_source(config.source, "train", *shape, config.negatives)
+        self.held_out = open_source(config.source, "val", *shape)
         model, self.processor = build(config, source)
         self.collator = Collator(model.config, self.processor, config.clip_length)
         self.sampler = Sampler(config, self.accelerator.num_processes, getattr(source, "lengths", None))

@@ -56,6 +56,8 @@ class TrainConfig:
     """Frames of a clip that the mask branch sees; longer ones are cut."""
     world_size: int = 224
     """Height and width of generated frames."""
+    negatives: int = 10
+    """Most conditions of a generated list that match nothing."""
     workers: int = 1
     """Processes that prepare batches; 0 prepares them in the training process."""
 
@@ -153,6 +155,8 @@ _NANO_WORDS = {
 }
 """What can be learned from words and regions by themselves. In training nothing of ``ovseg`` is held back."""
 
+_NANO_TALK = {"img_chat": 6, "img_gcgseg": 3, "img_reaseg": 4, "img_refseg": 1, "vid_chat": 1}
+
 _NANO_JOINT = {
     **{"img_genseg": 4, "img_ovseg": 2, "img_refseg": 4, "img_reaseg": 3, "img_gcgseg": 4, "img_intseg": 2},
     **{"img_vgdseg": 2, "img_chat": 1, "vid_genseg": 1, "vid_refseg": 1, "vid_reaseg": 1, "vid_gcgseg": 1},
@@ -160,14 +164,14 @@ _NANO_JOINT = {
 }
 
 
-def _nano(out: str, **settings: Any) -> TrainConfig:
+def _nano(out: str, image_batch: int = 4, **settings: Any) -> TrainConfig:
     """What all stages of nano share. Made for two processes of one thread."""
     return TrainConfig(
         out=out,
         world_size=160,
         frozen=_FINE,
-        image_batch=4,
-        video_batch=2,
+        image_batch=image_batch,
+        video_batch=image_batch // 2,
         video_accumulation=1,
         clip_length=3,
         slow_prefix="mask_encoder.backbone.",
@@ -201,6 +205,7 @@ def words_nano() -> TrainConfig:
         init="runs/agnostic_nano/model",
         stage="words",
         tasks=_NANO_WORDS,
+        negatives=100,
         lr=8e-4,
         slow_scale=0.3,
         beta2=0.98,
@@ -210,11 +215,28 @@ def words_nano() -> TrainConfig:
     )
 
 
+def talk_nano() -> TrainConfig:
+    """Before phase 2 of nano: the language model learns to speak about pictures and to think of what is asked. No masks
+    are decoded, so an update takes a fraction of the time."""
+    return _nano(
+        "runs/talk_nano",
+        init="runs/words_nano/model",
+        stage="talk",
+        tasks=_NANO_TALK,
+        lr=1.2e-3,
+        beta2=0.98,
+        max_minutes=45,
+        validation_samples=0,
+        seed=6,
+        image_batch=6,
+    )
+
+
 def joint_nano() -> TrainConfig:
     """Phase 2 of nano: every task together."""
     return _nano(
         "runs/joint_nano",
-        init="runs/words_nano/model",
+        init="runs/talk_nano/model",
         stage="all",
         tasks=_NANO_JOINT,
         lr=7e-4,
@@ -261,7 +283,7 @@ def finetune() -> TrainConfig:
 
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
-    recipe.__name__: recipe for recipe in (agnostic_nano, words_nano, joint_nano, joint_4b, finetune)
+    recipe.__name__: recipe for recipe in (agnostic_nano, words_nano, talk_nano, joint_nano, joint_4b, finetune)
 }
 
 

@@ -8,11 +8,14 @@ from typing import Literal
 
 from x2sam.data.own import open_own
 from x2sam.data.world import World
+from x2sam.data.world.drafts import NEGATIVES
 from x2sam.errors import InputError
 from x2sam.train.sampler import Source
 
 
-def open_source(name: str, split: Literal["train", "val"], side: int, frames: int) -> Source:
+def open_source(
+    name: str, split: Literal["train", "val"], side: int, frames: int, negatives: int = NEGATIVES
+) -> Source:
     """The generated world (``world``), a folder of annotations (`open_own`), or ``module:Class`` built with the split.
 
     A source with a fixed number of samples says so in ``lengths``, a dict by task.
@@ -22,9 +25,10 @@ def open_source(name: str, split: Literal["train", "val"], side: int, frames: in
         split: part of the data.
         side: height and width of the world's frames.
         frames: of the world's clips.
+        negatives: most conditions of the world's lists that match nothing.
     """
     if name == "world":
-        return World(split, size=(side, side), frames=frames)
+        return World(split, size=(side, side), frames=frames, negatives=negatives)
     if Path(name).is_dir():
         return open_own(Path(name), split)
     module, _, cls = name.partition(":")

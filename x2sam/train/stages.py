@@ -11,7 +11,7 @@ from torch import nn
 from x2sam.errors import InputError, MissingExtraError
 from x2sam.model.modeling import X2SamModel
 
-Stage = Literal["agnostic", "words", "joint", "all"]
+Stage = Literal["agnostic", "words", "talk", "joint", "all"]
 
 _DECODERS = ("pixel_decoder.", "mask_decoder.", "class_head.")
 
@@ -28,6 +28,13 @@ STAGES: dict[str, tuple[str, ...]] = {
         "language.lexical.",
         "language.background.",
         "language.qwen.model.language_model.embed_tokens.",
+        "language.qwen.lm_head.",
+    ),
+    "talk": (
+        "language.prompt_projector.",
+        "language.qwen.model.visual.merger.",
+        "language.qwen.model.language_model.layers.",
+        "language.qwen.model.language_model.norm.",
         "language.qwen.lm_head.",
     ),
     "joint": (
@@ -71,8 +78,9 @@ def prepare_stage(model: X2SamModel, stage: Stage, lora: LoraSettings | None = N
     Args:
         model: built with ``class_agnostic=True`` for the stage "agnostic", without it for the others.
         stage: "agnostic" (masks without names: decoders only), "words" (names and masks without the language model: a
-            condition is what its words say by themselves; nano only), "joint" (all but the base language model and its
-            vision blocks) or "all" (a small model from scratch).
+            condition is what its words say by themselves; nano only), "talk" (the language model by itself: words, and
+            conditions by what the mask features answer to them, without the decoder; nano only), "joint" (all but the
+            base language model and its vision blocks) or "all" (a small model from scratch).
         lora: adapters to add to the language model; `merge_lora` folds them in afterwards.
 
     Raises:
@@ -86,7 +94,7 @@ def prepare_stage(model: X2SamModel, stage: Stage, lora: LoraSettings | None = N
             "class_agnostic=True in the stage 'agnostic' and nowhere else",
             "Build the model with X2SamConfig(class_agnostic=...)",
         )
-    model.words_only = stage == "words"
+    model.words_only, model.talk_only = stage == "words", stage == "talk"
     if lora is not None:
         _add_lora(model, lora)
     for name, parameter in model.named_parameters():

@@ -1,6 +1,7 @@
 """LLaVA's instructions: conversations about pictures.
 
-Options: json, images. A sample is one question with its answer; records without a picture are left out.
+Options: json, images. A sample is a whole conversation, which asks for its last answer; records without a
+picture are left out.
 """
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from x2sam.data.base import Packed, Records, Split, drawn_for, lazy_frames, part, read_json, record_error
+from x2sam.data.base import Packed, Records, Split, lazy_frames, part, read_json, record_error
 from x2sam.types import Prompt, Sample
 
 
 def read(root: Path, split: Split, seed: int) -> Records:
-    """One sample per conversation; which of its questions is drawn from the seed."""
+    """One sample per conversation."""
     file = root / split.options["json"]
     records = Packed(
         (n, row) for n, row in enumerate(read_json(file, list)) if isinstance(row, dict) and "image" in row
@@ -21,10 +22,10 @@ def read(root: Path, split: Split, seed: int) -> Records:
 
     def make(index: int) -> Sample:
         number, row = records[index]
-        turns = _turns(row, file, number)
-        question, answer = turns[drawn_for(seed, index).integers(len(turns))]
+        *history, (question, answer) = _turns(row, file, number)
         frames = lazy_frames([root / split.options["images"] / part(row, "image", str, file, number)])
-        return Sample(str(row.get("id", number)), split.task, frames, Prompt(text=question), answer=answer)
+        prompt = Prompt(text=question, history=tuple(history))
+        return Sample(str(row.get("id", number)), split.task, frames, prompt, answer=answer)
 
     return Records(len(records), make)
 

@@ -9,13 +9,16 @@ import numpy as np
 
 from x2sam.data.world.facts import Facts
 from x2sam.data.world.language import Noun, an, is_plural
-from x2sam.data.world.vocabulary import GROUP_NOUNS, THINGS
+from x2sam.data.world.questions import ask
+from x2sam.data.world.vocabulary import GROUP_NOUNS, HELD_OUT, THINGS
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 MENTIONS = 4
 """Most groups of things that a caption names."""
 COUNTED = ("sky", "water", "grass", "sand", "snow", "gravel", "soil")
 """Stuff that takes no article."""
+SHOWN = tuple(name for name in THINGS if name not in HELD_OUT)
+"""Things that training may speak of."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,24 @@ def _fastest(rng: np.random.Generator, facts: Facts) -> Pair | None:
     )
 
 
+def _thought(rng: np.random.Generator, facts: Facts) -> Pair | None:
+    """A question that needs a step of thought."""
+    absent = bool(rng.random() < 0.15)
+    asked = ask(rng, facts, absent)
+    if asked is None:
+        return None
+    k = asked.phrase.target
+    if k is None:
+        return asked.phrase.text, "There is no such thing."
+    noun = Noun(facts.category[k] or "object", facts.colour[k])
+    because = "" if is_plural(noun.name) else f", because {asked.because}"
+    return asked.phrase.text, f"It is the {noun.text}{because}."
+
+
 IMAGE_FORMS: tuple[Form, ...] = (
+    _thought,
+    _thought,
+    _thought,
     _count,
     _count,
     _exists,
@@ -246,6 +266,8 @@ def _some_noun(rng: np.random.Generator, facts: Facts, rich: float) -> Noun:
     draw = rng.random()
     if not words or draw < 0.2:
         return Noun(GROUP_NOUNS[rng.integers(len(GROUP_NOUNS))])
+    if draw < 0.4:
+        return Noun(SHOWN[rng.integers(len(SHOWN))])
     name = words[rng.integers(len(words))]
     k = facts.category.index(name)
     colour = facts.colour[k] if rng.random() < rich else None

@@ -22,6 +22,9 @@ FIRST_STUFF_ID = 200
 """Object ids of stuff start here; a thing's is 1 + its place from far to near."""
 MIN_PROMPTED = 30
 """Pixels of a thing that a region may be drawn on."""
+NEGATIVES = 10
+MOST_QUESTIONS = 8
+"""Of one conversation."""
 KINDS: tuple[RegionKind, ...] = ("point", "box", "scribble", "mask")
 
 
@@ -39,6 +42,8 @@ class Draft:
     absent: float
     looks: tuple[Look, ...] = ()
     """What is held back and was put into the scene on purpose."""
+    negatives: int = NEGATIVES
+    """Most conditions of a list that match nothing."""
 
     def chance(self, probability: float) -> bool:
         return bool(self.rng.random() < probability)
@@ -89,7 +94,7 @@ def categories(draft: Draft) -> Content | None:
     facts, rng = draft.facts, draft.rng
     here = [*dict.fromkeys(c for c in facts.category if c), *facts.stuff()]
     others = [n for n in draft.names if n not in here and n not in facts.scene.depicted]
-    extra = rng.permutation(len(others))[: rng.integers(1, 11)]
+    extra = rng.permutation(len(others))[: rng.integers(1, draft.negatives + 1)]
     words = [*here, *(others[k] for k in extra)]
     order = rng.permutation(len(words))
     words = [words[k] for k in order]
@@ -120,7 +125,8 @@ def combinations(draft: Draft) -> Content | None:
     if not nouns:
         return None
     positives = [noun for noun, _ in nouns.values()]
-    negatives = {n.text for _ in range(rng.integers(1, 9)) if (n := _other(draft, positives)) is not None}
+    tries = rng.integers(1, max(9, draft.negatives // 2))
+    negatives = {n.text for _ in range(tries) if (n := _other(draft, positives)) is not None}
     stuff = list(facts.stuff())
     words = [*nouns, *sorted(negatives - set(nouns)), *stuff]
     words = [words[k] for k in rng.permutation(len(words))]
@@ -281,9 +287,13 @@ def grounded_caption(draft: Draft) -> Content | None:
 
 
 def conversation(draft: Draft) -> Content:
-    """A question and its answer."""
-    question, answer = chat(draft.rng, draft.facts)
-    return Content(Prompt(text=question), (), answer)
+    """Questions and their answers: one, or several about the same scene."""
+    pairs: dict[str, str] = {}
+    for _ in range(int(draft.fate.integers(1, MOST_QUESTIONS + 1))):
+        question, answer = chat(draft.rng, draft.facts)
+        pairs.setdefault(question, answer)
+    *history, (question, answer) = pairs.items()
+    return Content(Prompt(text=question, history=tuple(history)), (), answer)
 
 
 MAKERS: dict[str, Callable[[Draft], Content | None]] = {

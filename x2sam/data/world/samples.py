@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 
 from x2sam.data.world.casting import Look, Recipe, any_look, new_look
-from x2sam.data.world.drafts import MAKERS, Draft, categories
+from x2sam.data.world.drafts import MAKERS, NEGATIVES, Draft, categories
 from x2sam.data.world.facts import Facts
 from x2sam.data.world.scene import build
 from x2sam.data.world.vocabulary import HELD_OUT, STUFF, THINGS, held_back, is_thing
@@ -46,6 +46,7 @@ class World:
         frames: frames of a clip.
         seed: another seed is another world.
         absent: share of the referring phrases and questions that match nothing.
+        negatives: most conditions of a list that match nothing; the model must tell each thing from all of them.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class World:
         frames: int = 8,
         seed: int = 0,
         absent: float = 0.15,
+        negatives: int = NEGATIVES,
     ) -> None:
         if split not in SPLITS:
             raise InputError(f"Got the split {split!r}", f"one of: {', '.join(SPLITS)}")
         if min(size) < 64 or frames < 2:
             raise InputError(f"Got frames of {size[1]}x{size[0]} pixels, {frames} to a clip", "64x64 and 2 at least")
-        self.split, self.size, self.frames, self.seed, self.absent = split, size, frames, seed, absent
+        self.split, self.size, self.frames, self.seed = split, size, frames, seed
+        self.absent, self.negatives = absent, negatives
         self.categories: tuple[str, ...] = tuple(n for n in (*THINGS, *STUFF) if n not in HELD_OUT)
         """Names of the things and the stuff that training shows; `is_thing` tells them apart."""
         self.held_out: tuple[str, ...] = HELD_OUT
@@ -119,7 +122,7 @@ class World:
         allowed = _in_training if new is None else _always
         scene = build(rng, recipes[rng.integers(len(recipes))], names, _in_training, frames, self.size, tuple(looks))
         words = (*self.categories, *self.held_out) if new == "category" else self.categories
-        return Draft(rng, fate, Facts(scene), words, allowed, self.absent, tuple(looks))
+        return Draft(rng, fate, Facts(scene), words, allowed, self.absent, tuple(looks), self.negatives)
 
 
 def _by_name(rng: np.random.Generator, kind: str, new: str | None) -> bool:
