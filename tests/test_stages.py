@@ -190,6 +190,19 @@ def test_the_words_stage_needs_no_language_model_and_reaches_all_that_trains() -
     assert all(p.grad is None for n, p in model.named_parameters() if "language_model.layers" in n)
 
 
+def test_the_names_stage_asks_neither_language_model_nor_decoder() -> None:
+    model = lexical_model()
+    prepare_stage(model, "names")
+    config = model.config
+    batch = collate([Request(config, 1).phrase(3).phrase(1).seg(), Request(config, 2).phrase(2).seg()])
+    out = model(**batch, frames=clips(config, 2, 1), targets=[[targets(config, [0, 1], 0)], [targets(config, [0], 1)]])
+    assert set(out.parts) == {"loss_align"}
+    assert out.loss_language is None
+    out.loss.backward()
+    unreached = {n for n, p in model.named_parameters() if p.requires_grad and p.grad is None}
+    assert not unreached
+
+
 def test_the_talk_stage_decodes_no_masks_and_trains_the_language_model_alone() -> None:
     model = lexical_model()
     prepare_stage(model, "talk")

@@ -246,6 +246,7 @@ def nano() -> X2SamConfig:
                 "depth": 0,
                 "hidden_size": 64,
                 "num_heads": 1,
+                "patch_size": 8,  # a picture token is a cell of 16 pixels: small things have cells of their own
                 "out_hidden_size": 256,
                 "num_position_embeddings": 256,
                 "deepstack_visual_indexes": [],

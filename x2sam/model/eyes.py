@@ -1,8 +1,8 @@
 """Eyes for a small language model: pictures are seen with the mask encoder's backbone instead of a tower of their own.
 
 A vision transformer learns little from a few ten thousand pictures; a pretrained convolutional backbone is there
-anyway. One picture token is one cell of its last map (stride 32), so Qwen3-VL's patches of 16 pixels, merged two by
-two, fit without change. Where mask features answer to words, a token also holds the words that its cell answers to, in
+anyway. One picture token is one cell of Qwen3-VL's grid (patches, merged two by two), whatever the strides of the
+backbone. Where mask features answer to words, a token also holds the words that its cell answers to, in
 the embeddings' own space: the language model can read a picture before it has learned to see.
 """
 
@@ -20,7 +20,7 @@ from x2sam.model.layers import projector, sine_positions, tokens
 from x2sam.vision import IMAGENET_MEAN, IMAGENET_STD
 
 Look = Callable[[Tensor], tuple[Tensor, Tensor, Tensor | None]]
-"""Frames ``[N, 3, H, W]`` -> the backbone's maps at stride 16 and 32 ``[N, h, w, C]``, and at stride 32 the words that
+"""Frames ``[N, 3, H, W]`` -> the backbone's maps at stride 16 and 32 ``[N, C, h, w]``, and at stride 16 the words that
 the mask features answer to ``[N, D, h, w]``, if they do."""
 
 
@@ -66,13 +66,15 @@ class SharedEyes(nn.Module):
         shown = frames.shape[1]
         mean, std = (frames.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
         squares = ((frames.flatten(0, 1) + 1) / 2 - mean) / std  # Qwen's -1..1 -> the backbone's
+        grid = height // m, width // m
         fine, coarse, words = self._lent[0](squares)
-        fine, coarse = fine.permute(0, 3, 1, 2), coarse.permute(0, 3, 1, 2)
-        fine = F.adaptive_avg_pool2d(fine, coarse.shape[-2:])
-        both = tokens(torch.cat([coarse, fine], 1)).unflatten(0, (steps, shown)).mean(1)  # [steps, cells, D]
-        seen = self.merger(both)
+
+        def cells_of(x: Tensor) -> Tensor:  # [steps, cells, D]
+            return tokens(F.adaptive_avg_pool2d(x, grid)).unflatten(0, (steps, shown)).mean(1)
+
+        seen = self.merger(torch.cat([cells_of(coarse), cells_of(fine)], -1))
         if words is not None:
-            read = tokens(words).unflatten(0, (steps, shown)).mean(1)
+            read = cells_of(words)
             seen = seen + F.rms_norm(read, read.shape[-1:])
-        places = sine_positions(*coarse.shape[-2:], seen.shape[-1], seen.device, seen.dtype)
+        places = sine_positions(*grid, seen.shape[-1], seen.device, seen.dtype)
         return (seen + places).flatten(0, 1)

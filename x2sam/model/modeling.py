@@ -95,10 +95,10 @@ class X2SamModel(PreTrainedModel):
             stage_dim=encoder_config.backbone_channel_list[1],  # the list begins with the deepest stage
             language_dim=config.language_config.text_config.hidden_size,
         )
-        self.words_only = False
-        """Training stage "words": conditions are what their words say, and the language model is not asked."""
-        self.talk_only = False
-        """Training stage "talk": no masks are decoded; conditions learn from what the mask features answer to them."""
+        self.without_language = False
+        """In training: conditions are what their words say by themselves (`x2sam.train.stages`)."""
+        self.without_decoder = False
+        """In training: no masks are decoded; conditions learn from what the mask features answer to them."""
         self.post_init()
 
     @torch.no_grad()
@@ -154,13 +154,14 @@ class X2SamModel(PreTrainedModel):
     def _look(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """What the language side sees of frames ``[N, 3, H, W]``, if it shares the eyes (`eyes.Look`)."""
         stages = self.mask_encoder.backbone(frames).intermediate_hidden_states
+        fine, coarse = (stage.permute(0, 3, 1, 2) for stage in stages[-2:])
         if self.alignment is None or self.language.lexical is None:
-            return stages[-2], stages[-1], None
+            return fine, coarse, None
         with torch.no_grad():  # what words look like is learned on masks; here it is only read
             _, mask_features = self._pixels(self._features([stage.detach() for stage in stages]))
-            cells = F.adaptive_avg_pool2d(mask_features, stages[-1].shape[1:3]).permute(0, 2, 3, 1)
+            cells = F.adaptive_avg_pool2d(mask_features, fine.shape[-2:]).permute(0, 2, 3, 1)
             words = cells @ self.alignment.weight @ self.language.lexical.weight
-        return stages[-2], stages[-1], words.permute(0, 3, 1, 2)
+        return fine, coarse, words.permute(0, 3, 1, 2)
 
     def understand(
         self,
@@ -367,7 +368,7 @@ class X2SamModel(PreTrainedModel):
             check_regions(region_masks, region_frames, len(features.stage), self.config.image_size)
             used, region_frames = region_frames.unique(return_inverse=True)
             marked = features[used]
-        if input_ids is not None and self.words_only:
+        if input_ids is not None and self.without_language:
             ids = input_ids if attention_mask is None else input_ids.masked_fill(~attention_mask.bool(), -1)
             markers = self.config.phrase_start_token_id, self.config.phrase_end_token_id
             regions = None if marked is None else self.region_sampler(marked, region_masks, region_frames)
@@ -434,7 +435,7 @@ class X2SamModel(PreTrainedModel):
         own_rows = own.tolist() if own is not None else [[0, 0]] * batch
         for t in range(length):
             shown, predictions = features[rows * length + t], list[Prediction]()
-            if self.talk_only:
+            if self.without_decoder:
                 answers = self._align(guidance, self._pixels(shown)[1])
             else:
                 predictions, bank, answers = self._segment(shown, guidance, bank, t + 1 < length, every_layer=True)

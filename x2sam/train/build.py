@@ -24,8 +24,8 @@ from x2sam.train.sampler import Source
 from x2sam.train.stages import LoraSettings, prepare_stage
 from x2sam.train.tokenizer import texts_of, train_tokenizer
 
-NANO_LANGUAGE_SIDE = 192
-"""Pixels a side that nano's language model sees of a frame: 36 tokens."""
+NANO_LANGUAGE_SIDE = 160
+"""Pixels a side that nano's language model sees of a frame: 100 tokens."""
 TOKENIZER_SAMPLES = 80
 """Conversations per task that a new tokenizer learns from."""
 
@@ -59,6 +59,8 @@ def build(config: TrainConfig, source: Source) -> tuple[X2SamModel, X2SamProcess
             parameter.requires_grad_(True)
         if name.startswith(_names(config.frozen)):
             parameter.requires_grad_(False)
+    if config.stage == "talk":  # by now the embeddings know what words look like
+        initialise_language(model)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model, processor
@@ -100,11 +102,8 @@ def initialise(model: X2SamModel) -> None:
     nothing pulls them apart. Beside embeddings of 1 the layers of the language model must start at the inverse root of
     their width: at 0.02 they add next to nothing, and after hours it still says what usually follows the last word.
     """
-    nn.init.normal_(model.language.qwen.get_input_embeddings().weight)
+    nn.init.normal_(model.language.qwen.model.language_model.embed_tokens.weight)
     initialise_language(model)
-    if model.language.lexical is not None:  # what the context adds to the words enters as nothing, too
-        for parameter in model.language.prompt_projector[-1].parameters():
-            nn.init.zeros_(parameter)
     for part in (model.mask_decoder, model.memory_attention, model.memory_encoder):
         for name, module in part.named_modules():
             if isinstance(module, nn.Linear) and not name.endswith("text_attention.o_proj"):
@@ -131,6 +130,9 @@ def initialise_language(model: X2SamModel) -> None:
         turn = nn.init.orthogonal_(torch.empty(width, width))
         with torch.no_grad():
             model.language.qwen.lm_head.weight.copy_(text.embed_tokens.weight @ turn / width**0.5)
+    if model.language.lexical is not None:  # what the context adds to the words enters as nothing
+        for parameter in model.language.prompt_projector[-1].parameters():
+            nn.init.zeros_(parameter)
     else:  # the head meets the embeddings of 1
         nn.init.constant_(text.norm.weight, text.config.hidden_size**-0.5)
 

@@ -197,12 +197,31 @@ def agnostic_nano() -> TrainConfig:
     )
 
 
+def names_nano() -> TrainConfig:
+    """After phase 1 of nano: what each name looks like, told from all others. Neither masks nor the language model, so
+    that recognition, which needs the most pictures, sees many."""
+    return _nano(
+        "runs/names_nano",
+        init="runs/agnostic_nano/model",
+        stage="names",
+        tasks={"img_genseg": 3, "img_ovseg": 2},
+        negatives=100,
+        lr=1e-3,
+        slow_scale=0.4,
+        beta2=0.98,
+        max_minutes=40,
+        validation_samples=0,
+        seed=3,
+        image_batch=8,
+    )
+
+
 def words_nano() -> TrainConfig:
     """Between the phases of nano: what words and regions look like, without the language model, which takes half the
     time."""
     return _nano(
         "runs/words_nano",
-        init="runs/agnostic_nano/model",
+        init="runs/names_nano/model",
         stage="words",
         tasks=_NANO_WORDS,
         negatives=100,
@@ -283,7 +302,8 @@ def finetune() -> TrainConfig:
 
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
-    recipe.__name__: recipe for recipe in (agnostic_nano, words_nano, talk_nano, joint_nano, joint_4b, finetune)
+    recipe.__name__: recipe
+    for recipe in (agnostic_nano, names_nano, words_nano, talk_nano, joint_nano, joint_4b, finetune)
 }
 
 

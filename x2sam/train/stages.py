@@ -11,12 +11,19 @@ from torch import nn
 from x2sam.errors import InputError, MissingExtraError
 from x2sam.model.modeling import X2SamModel
 
-Stage = Literal["agnostic", "words", "talk", "joint", "all"]
+Stage = Literal["agnostic", "names", "words", "talk", "joint", "all"]
 
 _DECODERS = ("pixel_decoder.", "mask_decoder.", "class_head.")
 
 STAGES: dict[str, tuple[str, ...]] = {
     "agnostic": _DECODERS,
+    "names": (
+        "pixel_decoder.",
+        "mask_encoder.",
+        "alignment.",
+        "language.lexical.",
+        "language.qwen.model.language_model.embed_tokens.",
+    ),
     "words": (
         *_DECODERS,
         "mask_encoder.",
@@ -28,7 +35,6 @@ STAGES: dict[str, tuple[str, ...]] = {
         "language.lexical.",
         "language.background.",
         "language.qwen.model.language_model.embed_tokens.",
-        "language.qwen.lm_head.",
     ),
     "talk": (
         "language.prompt_projector.",
@@ -77,10 +83,11 @@ def prepare_stage(model: X2SamModel, stage: Stage, lora: LoraSettings | None = N
 
     Args:
         model: built with ``class_agnostic=True`` for the stage "agnostic", without it for the others.
-        stage: "agnostic" (masks without names: decoders only), "words" (names and masks without the language model: a
-            condition is what its words say by themselves; nano only), "talk" (the language model by itself: words, and
-            conditions by what the mask features answer to them, without the decoder; nano only), "joint" (all but the
-            base language model and its vision blocks) or "all" (a small model from scratch).
+        stage: "agnostic" (masks without names: decoders only); "names" (what words look like, by what the mask
+            features answer to them: neither language model nor decoder); "words" (names and masks without the language
+            model: a condition is what its words say by themselves); "talk" (the language model: words, and conditions
+            by what the mask features answer, without decoder); "joint" (all but the base language model and its vision
+            blocks); "all" (a small model from scratch). The second to fourth are for models such as nano.
         lora: adapters to add to the language model; `merge_lora` folds them in afterwards.
 
     Raises:
@@ -94,7 +101,8 @@ def prepare_stage(model: X2SamModel, stage: Stage, lora: LoraSettings | None = N
             "class_agnostic=True in the stage 'agnostic' and nowhere else",
             "Build the model with X2SamConfig(class_agnostic=...)",
         )
-    model.words_only, model.talk_only = stage == "words", stage == "talk"
+    model.without_language = stage in ("names", "words")
+    model.without_decoder = stage in ("names", "talk")
     if lora is not None:
         _add_lora(model, lora)
     for name, parameter in model.named_parameters():
