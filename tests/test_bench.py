@@ -27,9 +27,20 @@ def test_the_count_grows_with_the_memory() -> None:
     )
 
 
+def test_fewer_levels_are_less_work(capsys: pytest.CaptureFixture[str]) -> None:
+    all_of_them = bench_segment("nano", 64, frames=4, memory=1, levels=(0, 1, 2))
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "segment", "--size", "64", "--frames", "4", "--memory", "1", "--level", "0", "--level", "1"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["levels"] == [0, 1]
+    assert found["gflop_per_frame"] < all_of_them.gflop_per_frame
+
+
 def test_wrong_sizes_are_named() -> None:
     with pytest.raises(InputError, match="5 frames"):
         bench_segment("nano", 64, frames=5, memory=4)
     with pytest.raises(InputError, match="one of: hiera-tiny"):
         configuration("resnet")
+    with pytest.raises(InputError, match="float17"):
+        bench_segment("nano", 64, frames=4, memory=1, dtype="float17")
     assert matmul_peak(repeats=1) > 0

@@ -366,7 +366,9 @@ def walk(track: Track, film: list[np.ndarray]) -> list[FrameResult]:
     return [track.step(frame) for frame in film]
 
 
-@pytest.mark.parametrize("ask", [{"prompt": "the cat"}, {"prompt": ["cat", "dog"], "form": "instance"}], ids=str)
+@pytest.mark.parametrize(
+    "ask", [{"prompt": "the cat", "every": 4}, {"prompt": ["cat", "dog"], "form": "instance"}], ids=str
+)
 def test_a_restored_stream_goes_on_as_if_it_had_never_stopped(model: X2Sam, tmp_path: Path, ask: dict) -> None:
     film = frames(12)
     never, stopped = (model.live().track(**ask, refresh=4, **LOW) for _ in range(2))

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import re
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,34 @@ def open_page(store: Store, files: dict[str, Path]) -> Iterator[Callable[[str], 
     for page in made:
         for opened in store.of(page.client):
             store.close(opened.id)
+
+
+def test_the_page_opens_no_path_and_no_address(tmp_path: Path) -> None:
+    """Whatever event a client makes up, and whichever of its inputs names what it did not send."""
+    pytest.importorskip("gradio")
+    from starlette.testclient import TestClient
+
+    from x2sam.serve.api import create_app
+
+    secret = tmp_path / "secret.png"
+    Image.new("RGB", (8, 8)).save(secret)
+    app = create_app(X2Sam.from_pretrained("tiny"), folder=tmp_path / "served")
+    with socket.create_server(("127.0.0.1", 0)) as other, TestClient(app) as web:
+        other.setblocking(False)
+        address = f"http://127.0.0.1:{other.getsockname()[1]}/a.png"
+        for event in web.get("/config").json()["dependencies"]:
+            for path in (str(secret), f"{app.state.store.folder}/page/../../../secret.png", address):
+                file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+                asked = {"data": [file] * len(event["inputs"]), "fn_index": event["id"], "session_hash": "me"}
+                joined = web.post("/gradio_api/queue/join", json=asked)
+                if joined.status_code == 200:
+                    web.get("/gradio_api/queue/data", params={"session_hash": "me"})
+        assert web.post("/gradio_api/queue/join", json=asked | {"fn_index": 999}).status_code == 404
+        assert web.get("/v1/nothing").json()["error"]["got"] == "Got GET /v1/nothing, which does not exist"
+        assert len(app.state.store) == 0
+        assert list(app.state.store.folder.rglob("secret*")) == []
+        with pytest.raises(BlockingIOError):
+            other.accept()
 
 
 # --- what comes from the browser --------------------------------------------------------------------------------------

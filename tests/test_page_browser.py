@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import time
 import zipfile
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ if helpers.CHROMIUM is None:
 from x2sam import X2Sam
 from x2sam.serve.api import create_app
 from x2sam.serve.page_examples import EXAMPLES, RATE, SIZE, draw
+from x2sam.tasks import TASKS
 from x2sam.video import VideoWriter
 
 FRAMES = 12
@@ -168,6 +171,7 @@ def test_a_photo_a_phrase_a_mask(page: Any, files: dict[str, Path]) -> None:
     finished(page)
     assert any(holds(box, *VASE) for box in covered(page))
     assert page.locator(".talk mark").inner_text() == "the orange vase"
+    assert page.locator("[data-part=task]").inner_text() == TASKS["img_refseg"].title, "what it was taken for"
     colour = "e => getComputedStyle(e).getPropertyValue('--colour')"
     assert page.locator(".talk mark").evaluate(colour) == page.locator(".masks path").first.evaluate(colour)
     page.locator("[data-look=opacity]").fill("80")
@@ -182,6 +186,51 @@ def test_a_photo_a_phrase_a_mask(page: Any, files: dict[str, Path]) -> None:
     page.locator("[data-look=threshold]").fill("0")
     assert page.locator(SHOWN).count() == 1
     assert asked == [], "threshold and opacity need no server"
+
+
+GIVE = """([how, data]) => {
+    const carried = new DataTransfer(), bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+    carried.items.add(new File([bytes], 'given.png', { type: 'image/png' }));
+    const about = { bubbles: true, cancelable: true };
+    if (how === 'paste') document.body.dispatchEvent(new ClipboardEvent('paste', { ...about, clipboardData: carried }));
+    else for (const kind of ['dragover', 'drop'])
+        document.querySelector('.view canvas').dispatchEvent(new DragEvent(kind, { ...about, dataTransfer: carried }));
+}"""
+
+
+@pytest.mark.parametrize("how", ["paste", "drop"])
+def test_a_picture_that_is_pasted_or_dropped(how: str, page: Any, files: dict[str, Path]) -> None:
+    """Also in place of one that is open."""
+    page.wait_for_selector(".stage[data-state=empty]")
+    for width, data in ((480, files["photo"].read_bytes()), (64, png((48, 64)))):
+        page.evaluate(GIVE, [how, base64.b64encode(data).decode()])
+        page.wait_for_function("width => document.querySelector('.view canvas').width === width", arg=width)
+        page.wait_for_selector(READY)
+
+
+def png(size: tuple[int, int]) -> bytes:
+    buffer = BytesIO()
+    Image.new("RGB", size[::-1], (200, 80, 20)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("part", "least"), [("Picture", 1), ("Clip", 2)])
+def test_the_camera(part: str, least: int, page: Any) -> None:
+    """A picture is taken; a clip is recorded, and its frames are there."""
+    page.get_by_role("button", name="Camera").click()
+    camera = page.locator("#camera .block", has_text=part).last
+    camera.get_by_text("Click to Access Webcam").click()
+    page.wait_for_function("() => [...document.querySelectorAll('#camera video')].some((film) => film.videoWidth > 0)")
+    shutter = camera.locator(".capture-button")
+    shutter.click()
+    if least > 1:
+        shutter.get_by_text("Stop").wait_for()
+        page.wait_for_timeout(2000)  # so long is the clip
+        shutter.click()
+    page.wait_for_selector(".view[data-frame='0']")
+    page.wait_for_selector(READY)
+    assert int(page.locator(".time input").get_attribute("max")) + 1 >= least
+    assert page.locator(".view canvas").evaluate("c => c.width * c.height") > 0
 
 
 def test_a_list_of_categories_has_many_colours(page: Any, files: dict[str, Path]) -> None:

@@ -40,7 +40,7 @@ def served(predictor: X2Sam, folder: Path, limits: Limits | None = None, **how: 
     """A running service: the app, with its ``url``."""
     app = create_app(predictor, limits, folder=folder, page=False, **how)
     listener = bound("127.0.0.1", 0)
-    server = Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5), app.state.worker)
+    server = Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5), app.state.worker.stop)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     app.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -223,6 +223,38 @@ def test_chat(client: Client, predictor: X2Sam, service: Any) -> None:
     assert segmented["choices"][0]["message"]["masks"][0]["segments"][0]["label"] == "Why?"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("stops", "end", "said"), [(False, "length", 7), (True, "stop", 0)])
+def test_tokens_are_counted_and_a_cut_is_told(
+    stream: bool, stops: bool, end: str, said: int, service: Any, predictor: X2Sam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tiny model speaks for ever, or stops at once where every token is an end."""
+    if stops:
+        monkeypatch.setattr(type(predictor.processor), "stop_ids", tuple(range(len(predictor.processor.tokenizer))))
+
+    def usage(text: str) -> tuple[str, dict[str, int]]:
+        content = [{"type": "text", "text": text}, {"type": "image_url", "image_url": {"url": url_of(png())}}]
+        body = {"messages": [{"role": "user", "content": content}], "max_tokens": 7, "stream": stream}
+        about = {"stream_options": {"include_usage": True}} if stream else {}
+        answer = WEB.post(f"{service.url}/v1/chat/completions", json={**body, **about})
+        if not stream:
+            return answer.json()["choices"][0]["finish_reason"], answer.json()["usage"]
+        *chunks, last = [json.loads(line[6:]) for line in answer.text.split("\n\n") if line[6:] not in ("", "[DONE]")]
+        assert last["choices"] == []
+        assert all(chunk["usage"] is None for chunk in chunks)
+        ends = [chunk["choices"][0]["finish_reason"] for chunk in chunks]
+        assert set(ends[:-1]) == {None}
+        return ends[-1], last["usage"]
+
+    (ended, short), (_, long) = usage("What is this?"), usage("What is this? Say it in one word.")
+    assert ended == end
+    assert short["completion_tokens"] == said
+    assert short["total_tokens"] == short["prompt_tokens"] + said
+    more = [len(predictor.processor.tokenizer(text).input_ids) for text in ("What is this?", " Say it in one word.")]
+    assert short["prompt_tokens"] > more[0]
+    assert long["prompt_tokens"] == short["prompt_tokens"] + more[1]
+
+
 def test_service_pages(service: Any) -> None:
     assert WEB.get(f"{service.url}/readyz").json() == {"status": "ok", "model": "tiny"}
     assert [row["name"] for row in WEB.get(f"{service.url}/v1/tasks").json()] == list(TASKS)
@@ -352,6 +384,39 @@ def test_a_new_reader_takes_over(client: Client, film: Callable[[int], Path], se
         assert next(second).index == 0
         with pytest.raises(ServiceError, match="another reader"):
             list(first)
+
+
+def test_a_session_that_is_closed_meanwhile(
+    client: Client, film: Callable[[int], Path], service: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it streams: the stream ends with a sentence. While it is exported: the file is whole."""
+    from x2sam.serve import routes
+
+    store, save = service.state.store, routes.save_as_file
+    remote = client.open(film(120))
+    remote.start(regions=[BOX], threshold=0.0)
+    frames = remote.frames()
+    next(frames)
+    remote.close()
+    with pytest.raises(ServiceError, match="cancelled"):
+        list(frames)
+    for format in ("overlay", "davis"):
+        remote = client.open(film(5))
+        remote.start(regions=[BOX], threshold=0.0)
+        assert len(list(remote.frames())) == 5
+
+        def closing(*arguments: Any, id: str = remote.id) -> Path:
+            store.close(id)
+            return save(*arguments)
+
+        monkeypatch.setattr(routes, "save_as_file", closing)
+        if format == "overlay":  # draws on the medium, which is gone
+            with pytest.raises(ServiceError) as refused:
+                remote.export(format, tmp_path)
+            assert refused.value.status == 422
+        else:
+            assert remote.export(format, tmp_path).stat().st_size > 0
+    wait_for(lambda: list(store.folder.iterdir()) == [])
 
 
 # --- sessions ---------------------------------------------------------------------------------------------------------

@@ -6,26 +6,29 @@ import base64
 import http.server
 import json
 import pickle
+import socket
 import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import av
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from test_serve_api import film, noise, png, predictor, served, url_of
+from test_serve_api import film, noise, png, predictor, served, url_of, wait_for
 
 from x2sam import X2Sam
 from x2sam.client import Client
 from x2sam.errors import InputError, MediaError
-from x2sam.serve import fetch
+from x2sam.serve import fetch, gate
 from x2sam.serve.limits import Limits
-from x2sam.serve.uploads import TooLarge, display_name, embedded
+from x2sam.serve.uploads import TooLarge, display_name, embedded, take
 
 __all__ = ["film", "predictor"]
 WEB = httpx.Client(timeout=120)
@@ -38,6 +41,7 @@ def service(predictor: X2Sam, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield app
         answer = WEB.post(f"{app.url}/v1/segment", files={"file": png()}, data={"prompt": "x"})
         assert answer.status_code == 200, answer.text
+        assert 'status="5' not in WEB.get(f"{app.url}/metrics").text
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +90,16 @@ def saved(format: str, **how: Any) -> bytes:
 
 
 MOVED = [Image.fromarray(np.roll(noise(), 3 * i, 1)) for i in range(1, 60)]
+
+
+def pages(*sides: int) -> bytes:
+    """A TIFF with pages of these sizes."""
+    first, *others = [Image.new("1", (side, side)) for side in sides]
+    buffer = BytesIO()
+    first.save(buffer, "TIFF", save_all=True, append_images=others, compression="group4")
+    return buffer.getvalue()
+
+
 MEDIA: dict[str, tuple[Callable[[], bytes], tuple[int, ...]]] = {
     "nothing": (lambda: b"", (422,)),
     "text": (lambda: b"hello" * 100, (415,)),
@@ -102,6 +116,8 @@ MEDIA: dict[str, tuple[Callable[[], bytes], tuple[int, ...]]] = {
     "half a picture": (lambda: saved("JPEG")[:900], (422,)),
     "a hundred thousand frames": (lambda: gif(100_000), (413,)),
     "too many pages": (lambda: saved("TIFF", save_all=True, append_images=[Image.new("1", (9, 9))] * 60), (413,)),
+    "a page that is a bomb": (lambda: pages(9, 8000), (413,)),
+    "pages that are one together": (lambda: pages(9, *[6000] * 15), (413,)),
     "a long animation": (lambda: saved("WEBP", save_all=True, append_images=MOVED), (413,)),
     "a large upload": (lambda: bytes(4 * 2**20), (413,)),
 }
@@ -128,6 +144,33 @@ def test_clips_that_are_too_long_or_too_large(service: Any, film: Callable[[int]
     ):
         answer = WEB.post(f"{service.url}/v1/segment", files={"file": path.read_bytes()}, data={"prompt": "x"})
         assert words in refused(answer, *statuses)
+
+
+def h264(*parts: tuple[int, int, int]) -> bytes:
+    """A stream whose pictures change their size: width, height and number of frames of every part."""
+    stream = b""
+    for width, height, count in parts:
+        buffer = BytesIO()
+        with av.open(buffer, "w", format="h264") as container:
+            track: Any = container.add_stream("libx264", rate=10, options={"preset": "ultrafast"})
+            track.width, track.height, track.pix_fmt = width, height, "yuv420p"
+            for _ in range(count):
+                container.mux(track.encode(av.VideoFrame.from_ndarray(noise(height, width), format="rgb24")))
+            container.mux(track.encode(None))
+        stream += buffer.getvalue()
+    return stream
+
+
+def test_a_clip_that_grows_on_its_way_is_unpacked_under_limits(service: Any, tmp_path: Path) -> None:
+    """What is too large is left out; what is not takes the size of the first frame."""
+    for part, count in (((128, 96, 3), 9), ((1024, 1024, 3), 6)):
+        upload = take(h264((96, 64, 3), part, (96, 64, 3)), "clip", tmp_path, LIMITS)
+        frames = [frame for _, _, frame in upload.open()]
+        assert [frame.shape for frame in frames] == [(64, 96, 3)] * count
+    data = h264((96, 64, 2), (1024, 1024, 1), (96, 64, 2))
+    answer = WEB.post(f"{service.url}/v1/segment", files={"file": data}, data={"prompt": "x"})
+    assert len(answer.json()["frames"]) == 4
+    assert "packets were skipped" in answer.json()["warnings"][0]
 
 
 def test_damaged_media_never_break_the_service(service: Any, film: Callable[[int], Path]) -> None:
@@ -210,8 +253,48 @@ def shown(role: str, url: str) -> dict[str, Any]:
     return {"role": role, "content": [{"type": "image_url", "image_url": {"url": url}}]}
 
 
+@pytest.mark.parametrize("depth", [500, *range(960, 1000, 4), 100_000])
+def test_fields_that_are_deep(depth: int, service: Any) -> None:
+    fields = {"prompt": "x", "options": "[" * depth + "]" * depth}
+    refused(WEB.post(f"{service.url}/v1/segment", files={"file": png()}, data=fields), 422)
+
+
+def test_half_an_upload(service: Any) -> None:
+    """Whoever hangs up in the middle is no fault of the service (see `service`)."""
+    head = "POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n"
+    for kind, begun in (("multipart/form-data; boundary=x", "--x\r\nContent-Disp"), ("application/json", '{"media"')):
+        with socket.create_connection(("127.0.0.1", int(service.url.rpartition(":")[2]))) as line:
+            line.sendall(f"{head}Content-Type: {kind}\r\n\r\n{begun}".encode())
+    counted = 'x2sam_requests_total{method="POST",route="/v1/segment",status="400"}'
+    wait_for(lambda: counted in WEB.get(f"{service.url}/metrics").text)
+
+
+@pytest.mark.parametrize(("bound", "drips"), [("CHUNK_SECONDS", False), ("BODY_SECONDS", True)])
+def test_a_body_that_does_not_come(bound: str, drips: bool, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, bound, 0.5)
+    about = "Host: localhost\r\nContent-Length: 999\r\nContent-Type: application/json"
+    with socket.create_connection(("127.0.0.1", int(service.url.rpartition(":")[2]))) as line:
+        line.settimeout(0.1)
+        line.sendall(f"POST /v1/segment HTTP/1.1\r\n{about}\r\n\r\n".encode())
+        answer = b""
+        while not answer.endswith(b"}}"):
+            with suppress(TimeoutError):
+                answer += line.recv(9999)
+            if drips and not answer:
+                line.sendall(b" ")
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"Got a body that stopped coming" in answer
+
+
+def test_methods_that_are_made_up_are_counted_as_one(service: Any) -> None:
+    for method in ("SPELL", "SPELLS"):
+        assert WEB.request(method, f"{service.url}/v1/tasks").status_code in (400, 405)
+    assert "SPELL" not in WEB.get(f"{service.url}/metrics").text
+
+
 CHATS: dict[str, Any] = {
     "nothing": {"messages": []},
+    "nobody asks": {"messages": [shown("system", url_of(png()))]},
     "no medium": {"messages": [{"role": "user", "content": "hello"}]},
     "an address": {"messages": [shown("user", "http://localhost/")]},
     "two media": {"messages": [shown("user", url_of(png())), shown("user", url_of(png()))]},
@@ -252,6 +335,24 @@ def test_prompts_that_do_not_fit(body: dict[str, Any], service: Any) -> None:
         refused(WEB.post(url, json=body, headers=headers), 422)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"action": "add", "prompt": "x", "frame": 99},
+        {"action": "add", "regions": [{"point": [1, 1], "frame": 99}]},
+        {"action": "start", "regions": [{"point": [1, 1]}], "frame": 99},
+        {"action": "correct", "object_id": 1, "regions": [{"point": [1, 1]}], "frame": 99},
+        {"action": "correct", "object_id": 1, "regions": [{"point": [1, 1]}, {"box": [1, 1, 9, 9], "frame": 99}]},
+    ],
+)
+def test_prompts_on_frames_that_are_not_there(body: dict[str, Any], service: Any, film: Callable[[int], Path]) -> None:
+    with Client(service.url) as client, client.open(film(5)) as remote:
+        remote.start(regions=[{"point": (9, 9), "id": 1}], threshold=0.0)
+        assert len(list(remote.frames())) == 5
+        headers = {"X-Client": client._http.headers["x-client"]}
+        refused(WEB.post(f"{service.url}/v1/sessions/{remote.id}/prompts", json=body, headers=headers), 422)
+
+
 # --- who --------------------------------------------------------------------------------------------------------------
 
 
@@ -264,6 +365,8 @@ def test_prompts_that_do_not_fit(body: dict[str, Any], service: Any) -> None:
         ({"Host": "127.0.0.1@evil.test"}, 403),
         ({"Origin": "https://evil.test"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Host": "[::1"}, 403),
+        ({"Origin": "http://["}, 403),
     ],
 )
 def test_other_pages_cannot_reach_it(headers: dict[str, str], status: int, service: Any) -> None:
@@ -345,7 +448,13 @@ def test_what_is_not_base64_is_not_opened(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "shown"),
-    [("../../etc/passwd", "passwd"), ("C:\\x\\y.png", "y.png"), ("..", "medium"), ("a b\x00.mp4", "a_b_.mp4")],
+    [
+        ("\u6f22" * 99 + ".png", "\u6f22" * 25 + ".png"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\x\\y.png", "y.png"),
+        ("..", "medium"),
+        ("a b\x00.mp4", "a_b_.mp4"),
+    ],
 )
 def test_names_are_for_showing(name: str, shown: str) -> None:
     assert display_name(name) == shown

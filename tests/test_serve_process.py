@@ -8,19 +8,24 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 from test_serve_api import film, noise, predictor, served, wait_for
 
 from x2sam import X2Sam, cli
 from x2sam.client import Client
 from x2sam.errors import X2SamError
+from x2sam.serve.api import create_app
 from x2sam.serve.command import read_limits
+from x2sam.serve.front import Front
 from x2sam.serve.limits import Limits
 
 __all__ = ["film", "predictor"]
@@ -49,6 +54,43 @@ def test_what_it_refuses(
     assert sentence in capsys.readouterr().err
 
 
+def test_it_lives_before_the_model_is_loaded(predictor: X2Sam, tmp_path: Path) -> None:
+    loaded, heard = threading.Event(), []
+
+    def make() -> Any:
+        loaded.wait(60)
+        return create_app(predictor, folder=tmp_path, page=False)
+
+    with TestClient(Front(make, lambda: heard.append("ready"), lambda: heard.append("failed"))) as web:
+        assert web.get("/healthz").json() == {"status": "ok"}
+        for path in ("/readyz", "/v1/tasks"):
+            answer = web.get(path)
+            assert answer.status_code == 503
+            assert answer.json()["error"]["message"].startswith("Got a request while the model is loaded.")
+        assert heard == []
+        loaded.set()
+        wait_for(lambda: web.get("/readyz").status_code == 200)
+        assert heard == ["ready"]
+        assert web.get("/v1/tasks").status_code == 200
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_is_not_there_is_told_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["serve", "--model", str(tmp_path / "none"), "--port", "0"])
+    assert end.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_command_imports_nothing_that_is_slow() -> None:
+    """The port answers before that."""
+    found = "print(sorted({'torch', 'transformers', 'gradio'} & sys.modules.keys()))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys, x2sam.serve.command; {found}"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
 def test_limits_by_name() -> None:
     assert read_limits(["frames=5", "fetch_urls=1", "idle_seconds=2.5"]) == Limits(
         frames=5, fetch_urls=True, idle_seconds=2.5
@@ -66,12 +108,12 @@ def process(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[st
         said: list[str] = []
         for line in run.stderr:
             said.append(line)
-            if found := re.search(r"http://\S+", line):
+            if found := re.search(r"(http://\S+) \(reference", line):
                 break
         else:
             raise AssertionError("".join(said))
-        wait_for(lambda: answers(found[0]), 120)
-        yield run, found[0]
+        wait_for(lambda: answers(found[1]), 120)
+        yield run, found[1]
     finally:
         run.kill()
         run.wait(60)

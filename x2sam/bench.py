@@ -25,6 +25,7 @@ from x2sam.errors import InputError
 from x2sam.model.mask_decoder import Guidance
 from x2sam.model.mask_memory import MemoryBank
 from x2sam.model.modeling import X2SamModel
+from x2sam.predictor import pick_device, pick_dtype
 
 MATMUL = 2048
 """Side of the square matrices whose product sets the machine's peak."""
@@ -47,6 +48,9 @@ class Bench:
     size: int
     queries: int
     memory: int
+    levels: tuple[int, ...]
+    """Of the pixel decoder, that remember."""
+    dtype: str
     frames: int
     threads: int
     seconds_per_frame: float
@@ -62,10 +66,12 @@ class Bench:
     fraction_of_peak: float
 
 
-def configuration(encoder: str, size: int = 0, queries: int = 0, memory: int = -1) -> X2SamConfig:
+def configuration(
+    encoder: str, size: int = 0, queries: int = 0, memory: int = -1, levels: Sequence[int] = ()
+) -> X2SamConfig:
     """What is measured: a preset (``nano``, ``4b``), or the released mask side over a SAM2 encoder of another size.
 
-    The language side is the smallest there is; zeros (and memory -1) leave the preset's sizes.
+    The language side is the smallest there is; zeros (memory -1, no levels) leave the preset's sizes.
     """
     if encoder in ENCODERS:
         config = X2SamConfig(language_config=tiny().language_config, mask_encoder_config=ENCODERS[encoder]())
@@ -78,6 +84,7 @@ def configuration(encoder: str, size: int = 0, queries: int = 0, memory: int = -
     config.image_size = size or config.image_size
     config.num_queries = queries or config.num_queries
     config.memory_size = memory if memory >= 0 else config.memory_size
+    config.memory_levels = tuple(levels) or config.memory_levels
     return config
 
 
@@ -87,19 +94,22 @@ def bench_segment(
     queries: int = 0,
     frames: int = 16,
     memory: int = -1,
+    levels: Sequence[int] = (),
     device: str = "cpu",
+    dtype: str = "float32",
 ) -> Bench:
     """Segment a stream of random frames; see `configuration` for the sizes.
 
     Raises:
-        InputError: not enough frames to fill the memory.
+        InputError: not enough frames to fill the memory, or a ``dtype`` that the device does not compute with.
     """
-    config = configuration(encoder, size, queries, memory)
+    kind = pick_dtype(dtype, pick_device(device))
+    config = configuration(encoder, size, queries, memory, levels)
     if frames < config.memory_size + 2:
         raise InputError(f"Got {frames} frames", f"more than the {config.memory_size} that the memory holds, by 2")
     torch.manual_seed(0)
-    model = X2SamModel(config).eval().requires_grad_(False).to(device)
-    guidance = random_guidance(config, device)
+    model = torch.nn.Module.to(X2SamModel(config).eval().requires_grad_(False), device, kind)
+    guidance = random_guidance(config, device, kind)
     peak_mb, settled_mb, seconds = 0.0, 0.0, []
     bank: MemoryBank | None = None
     with torch.no_grad():
@@ -118,12 +128,14 @@ def bench_segment(
             model.segment(_frame(config, device), guidance, bank)
     full = seconds[config.memory_size :]
     median = statistics.median(full)
-    peak, work = matmul_peak(device), counter.get_total_flops() / 1e9
+    peak, work = matmul_peak(device, kind), counter.get_total_flops() / 1e9
     return Bench(
         name=encoder,
         size=config.image_size,
         queries=config.num_queries,
         memory=config.memory_size,
+        levels=tuple(config.memory_levels),
+        dtype=str(kind).removeprefix("torch."),
         frames=frames,
         threads=torch.get_num_threads(),
         seconds_per_frame=median,
@@ -136,9 +148,9 @@ def bench_segment(
     )
 
 
-def matmul_peak(device: str = "cpu", repeats: int = 5) -> float:
-    """Billion operations a second of the best of some large float32 matrix products."""
-    a, b = torch.randn(2, MATMUL, MATMUL, device=device)
+def matmul_peak(device: str = "cpu", dtype: torch.dtype = torch.float32, repeats: int = 5) -> float:
+    """Billion operations a second of the best of some large matrix products."""
+    a, b = torch.randn(2, MATMUL, MATMUL, device=device, dtype=dtype)
     best = float("inf")
     for _ in range(repeats):
         started = time.perf_counter()
@@ -147,7 +159,7 @@ def matmul_peak(device: str = "cpu", repeats: int = 5) -> float:
     return 2 * MATMUL**3 / best / 1e9
 
 
-def random_guidance(config: X2SamConfig, device: str = "cpu") -> Guidance:
+def random_guidance(config: X2SamConfig, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Guidance:
     """As a prompt of some categories would give."""
     dim = config.hidden_dim
 
@@ -155,11 +167,11 @@ def random_guidance(config: X2SamConfig, device: str = "cpu") -> Guidance:
         return torch.ones(shape, dtype=torch.bool, device=device)
 
     return Guidance(
-        conditions=torch.randn(1, CONDITIONS + 1, dim, device=device),
+        conditions=torch.randn(1, CONDITIONS + 1, dim, device=device, dtype=dtype),
         condition_mask=yes(1, CONDITIONS + 1),
-        tokens=torch.randn(1, WORDS, dim, device=device),
+        tokens=torch.randn(1, WORDS, dim, device=device, dtype=dtype),
         token_mask=yes(1, WORDS),
-        seg=torch.randn(1, 1, dim, device=device),
+        seg=torch.randn(1, 1, dim, device=device, dtype=dtype),
         has_seg=yes(1),
     )
 

@@ -58,6 +58,8 @@ class AnswerOptions:
     """The default ``threshold`` of phrases; set from the model's configuration."""
     object_presence: float = 0.5
     """The default ``threshold`` of single objects."""
+    every: int = 1
+    """Video: every so many frames are decoded; on those between them the masks are carried (`keyframes`)."""
 
     def __post_init__(self) -> None:
         for name in ("threshold", "mask_threshold", "overlap_threshold", "union_threshold"):
@@ -66,6 +68,8 @@ class AnswerOptions:
                 raise InputError(f"Got {name}={value}", "a probability between 0 and 1")
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"Got top_k={self.top_k}", "1 or more, or None for no limit")
+        if not isinstance(self.every, int) or self.every < 1:
+            raise InputError(f"Got every={self.every}", "a whole number", "Pass every=1 to decode every frame")
         choices = {
             "overlap": (None, "allow", "forbid"),
             "form": ("panoptic", "semantic", "instance"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -39,6 +39,10 @@ DType = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16")]
 MaybeText = Optional[str]  # noqa: UP045
 MaybeNumber = Optional[float]  # noqa: UP045
 MaybeTexts = Optional[list[str]]  # noqa: UP045
+Changes = Annotated[
+    MaybeTexts,
+    typer.Option("--set", help="key=number of the model: image_size=128, memory_levels=0, memory_size=0 ..."),
+]
 
 
 @app.command()
@@ -66,6 +70,8 @@ def segment(
     identity: Annotated[str, typer.Option(help="x2sam, or released: how ids are kept over time.")] = "x2sam",
     kind: Annotated[MaybeText, typer.Option(help="Take the input as: image or video.")] = None,
     fps: Annotated[MaybeNumber, typer.Option(help="Frames a second of folders of frames.")] = None,
+    every: Annotated[int, typer.Option(help="Decode every so many frames; in between masks are carried.")] = 1,
+    settings: Changes = None,
     model: Model = "auto",
     device: Device = "auto",
     dtype: DType = "auto",
@@ -79,8 +85,10 @@ def segment(
         media,
         [*trailing, *(prompt or [])],
         {name: values for name, values in shapes.items() if values},
-        runner.Settings(model, device, dtype, task, kind, fps, frame, identity, out, tuple(format or ())),
-        {"threshold": threshold, "mask_threshold": mask_threshold, "form": form, "protocol": protocol},
+        runner.Settings(
+            *(model, device, dtype, task, kind, fps, frame, identity, out, tuple(format or ())), _changes(settings)
+        ),
+        {"threshold": threshold, "mask_threshold": mask_threshold, "form": form, "protocol": protocol, "every": every},
     )
 
 
@@ -151,7 +159,9 @@ def pull(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="agnostic_nano, words_nano, joint_nano, joint_4b or finetune.")],
+    recipe: Annotated[
+        str, typer.Argument(help="agnostic_nano, names_nano, words_nano, talk_nano, joint_nano, joint_4b or finetune.")
+    ],
     overrides: Annotated[MaybeTexts, typer.Argument(help="key=value, for example: updates=100 lr=1e-4")] = None,
     data: Annotated[
         Optional[Path],  # noqa: UP045
@@ -181,9 +191,7 @@ def evaluate(
     identity: Annotated[
         str, typer.Option(help="x2sam or released: how ids are kept; by default as the protocol.")
     ] = "",
-    settings: Annotated[
-        MaybeTexts, typer.Option("--set", help="key=value of the model's configuration, such as memory_size=0.")
-    ] = None,
+    settings: Changes = None,
     model: Model = "auto",
     device: Device = "auto",
     dtype: DType = "auto",
@@ -192,12 +200,7 @@ def evaluate(
     from x2sam.evaluate.command import exit_code, run
     from x2sam.predictor import X2Sam
 
-    changes = {}
-    for key, _, value in (text.partition("=") for text in settings or []):
-        if not value.lstrip("-").isdigit():
-            raise InputError(f"Got --set {key}={value}", "a whole number, such as memory_size=0")
-        changes[key] = int(value)
-    loaded = X2Sam.from_pretrained(model, device=device, dtype=dtype, **changes)
+    loaded = X2Sam.from_pretrained(model, device=device, dtype=dtype, **_changes(settings))
     scores = run(splits, root, loaded, out, protocol, limit, all_tasks, seed, part, size, frames, identity)  # type: ignore[arg-type]
     sys.exit(exit_code(scores))
 
@@ -239,7 +242,12 @@ def bench_segment(
     queries: Annotated[int, typer.Option(help="0: the encoder's own.")] = 0,
     frames: Annotated[int, typer.Option(help="Frames to segment.")] = 16,
     memory: Annotated[int, typer.Option(help="Frames remembered; -1: the encoder's own.")] = -1,
+    level: Annotated[
+        Optional[list[int]],  # noqa: UP045
+        typer.Option(help="Level that remembers, 0 (coarsest) to 2; repeat for more; by default the encoder's own."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16")] = "float32",
 ) -> None:
     """Seconds, memory and arithmetic a frame of the mask side, with random weights."""
     import dataclasses
@@ -247,7 +255,20 @@ def bench_segment(
 
     from x2sam import bench as measuring
 
-    print(json.dumps(dataclasses.asdict(measuring.bench_segment(encoder, size, queries, frames, memory, device))))
+    found = measuring.bench_segment(encoder, size, queries, frames, memory, level or (), device, dtype)
+    print(json.dumps(dataclasses.asdict(found)))
+
+
+def _changes(settings: list[str] | None) -> dict[str, Any]:
+    """``key=1`` and ``key=0,1`` as keyword arguments of `X2Sam.from_pretrained`."""
+    changes: dict[str, Any] = {}
+    for key, _, value in (text.partition("=") for text in settings or []):
+        try:
+            numbers = [int(number) for number in value.split(",")]
+        except ValueError:
+            raise InputError(f"Got --set {key}={value}", "a whole number, such as memory_size=0") from None
+        changes[key] = numbers if "," in value else numbers[0]
+    return changes
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -21,6 +21,7 @@ from x2sam import regions as shapes
 from x2sam import state
 from x2sam.answer import AnswerOptions, Candidate
 from x2sam.errors import InputError, MediaError
+from x2sam.keyframes import Between
 from x2sam.masks import RLE, BoolMask, union
 from x2sam.model.mask_decoder import Guidance
 from x2sam.model.mask_memory import Memory, MemoryBank
@@ -375,7 +376,7 @@ class Track:
 
 CLASSES = (
     *(Asked, Strand, Request, Task, AnswerOptions, Guidance, Phrase, Tracker, Object, Numbers, RecentMasks),
-    *(Propagation, Seen, Candidate, Memory, MemoryBank, RLE, Region, Condition, Prompt, Segment, FrameResult),
+    *(Propagation, Seen, Between, Candidate, Memory, MemoryBank, RLE, Region, Condition, Prompt, Segment, FrameResult),
 )
 """What a saved state is made of."""
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from x2sam.config import X2SamConfig
+from x2sam.engine import keep_memory_levels, set_image_size
 from x2sam.errors import CheckpointError, InputError
 from x2sam.live import Track
 from x2sam.media import Clip, Source, open_media, open_pushed
@@ -54,7 +55,13 @@ class X2Sam:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | Path = "auto", device: str = "auto", dtype: str | torch.dtype = "auto", **kwargs: Any
+        cls,
+        name_or_path: str | Path = "auto",
+        device: str = "auto",
+        dtype: str | torch.dtype = "auto",
+        image_size: int | None = None,
+        memory_levels: int | Sequence[int] | None = None,
+        **kwargs: Any,
     ) -> X2Sam:
         """Load a model.
 
@@ -65,6 +72,10 @@ class X2Sam:
             device: ``cpu``, ``cuda``, ``mps`` ...; ``auto`` takes the best there is.
             dtype: ``float32``, ``bfloat16``, ``float16``; ``auto`` takes float32 on CPU, else bfloat16 if the device
                 has it.
+            image_size: side of the frames that the mask branch sees, in pixels; a smaller one than the model's own is
+                quicker and less exact.
+            memory_levels: which of the pixel decoder's levels remember earlier frames, of those that the model has; 0
+                is the coarsest and the quickest.
             kwargs: for transformers' ``from_pretrained`` (``device_map``, ``quantization_config``, ...).
         """
         where = pick_device(device)
@@ -76,7 +87,8 @@ class X2Sam:
         if str(name_or_path) == "tiny":
             from x2sam.testing.tiny import tiny_model, tiny_processor
 
-            return cls(torch.nn.Module.to(tiny_model(), where, kind), tiny_processor(), "tiny")
+            loaded = cls(torch.nn.Module.to(tiny_model(), where, kind), tiny_processor(), "tiny")
+            return loaded._fit(image_size, memory_levels)
         source = find_weights(name_or_path)
         try:
             model = X2SamModel.from_pretrained(source, dtype=kind, **kwargs)
@@ -87,7 +99,18 @@ class X2Sam:
                 f"a folder or Hub name with a model and a processor, or one of: {', '.join(shipped())}",
                 "Convert released weights with: x2sam pull",
             ) from error
-        return cls(model if "device_map" in kwargs else model.to(device=where), processor, str(name_or_path))
+        loaded = cls(model if "device_map" in kwargs else model.to(device=where), processor, str(name_or_path))
+        return loaded._fit(image_size, memory_levels)
+
+    def _fit(self, image_size: int | None, memory_levels: int | Sequence[int] | None) -> X2Sam:
+        """Leave out what need not be exact; the name says so."""
+        if image_size is not None:
+            set_image_size(self.model, self.processor, image_size)
+            self.name += f", image_size={image_size}"
+        if memory_levels is not None:
+            keep_memory_levels(self.model, memory_levels)
+            self.name += f", memory_levels={','.join(map(str, self.config.memory_levels))}"
+        return self
 
     @property
     def config(self) -> X2SamConfig:
@@ -146,8 +169,9 @@ class X2Sam:
             video: a file, folder of frames, URL, camera number, list or iterator of pictures of unknown length ...
             fps: frames a second of sources that do not say.
             options: as in `segment`, ``identity`` (``x2sam``, or ``released`` as in the release), ``keep``: False
-                forgets all but the newest results, for streams without end, and ``refresh``: the language side looks
-                at the newest frames again every so many frames.
+                forgets all but the newest results, for streams without end, ``refresh``: the language side looks at
+                the newest frames again every so many frames, and ``every``: only every so many frames are decoded,
+                and masks are carried over those between them.
             prompt, regions, task: as in `segment`.
         """
         return self.open(video, kind="video", fps=fps).track(prompt, regions, task, **options)

@@ -7,9 +7,9 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ class Settings:
     identity: Any = "x2sam"
     out: str | None = None
     formats: tuple[str, ...] = ()
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of `X2Sam.from_pretrained`."""
 
 
 # --- segment -------------------------------------------------------------------------------------------------------
@@ -293,7 +295,7 @@ class _Report:
     def load(self, settings: Settings) -> X2Sam:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # said below, for both ways to come by it
-            predictor = X2Sam.from_pretrained(settings.model, settings.device, settings.dtype)
+            predictor = X2Sam.from_pretrained(settings.model, settings.device, settings.dtype, **settings.changes)
         self.loaded = time.perf_counter() - self.start
         if predictor.name == "tiny":
             console.print(f"x2sam: {RANDOM}", highlight=False, soft_wrap=True)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from x2sam.answer import AnswerOptions, answer_frame
+from x2sam.keyframes import Between
 from x2sam.masks import BoolMask
 from x2sam.model.mask_decoder import Guidance, Prediction
 from x2sam.model.mask_memory import MemoryBank
@@ -62,11 +63,13 @@ class Strand:
     read: int = 0
     """Frame at which the language side last read the prompt."""
     last: int | None = None
-    """Frame that was last segmented."""
+    """Frame that was last decoded."""
     hidden: set[int] = field(default_factory=set)
     """Objects that were taken back, or that another strand follows now."""
     recent: RecentMasks | None = field(default=None, init=False)
     carried: Propagation | None = field(default=None, init=False)
+    between: Between | None = field(default=None, init=False)
+    """Where frames are left to be carried over (`AnswerOptions.every`)."""
 
     def __post_init__(self) -> None:
         public, objects = self.options.protocol == "public", self.request.task.one_region
@@ -80,21 +83,41 @@ class Strand:
         """Find its objects on the next frame."""
         if self.asked is None or (refresh and index // refresh > self.read // refresh):
             self.asked, self.read = session.ask(self.request, upto=index, shown=self.shown), index
-        elapsed = 1 if self.last is None else abs(index - self.last)
-        self.last = index
         if self.asked.guidance is None:
             return ()
-        prediction, self.bank = session.decode(index, frame, self.asked.guidance, self.bank)
         size = frame.shape[0], frame.shape[1]
-        look = session.features(index, frame).look()[0] if self.carried is not None else None
-        found = frame_result(
-            *(self.asked, self.options, self.tracker, prediction, index, time, size),
-            recent=self.recent,
-            carried=self.carried,
-            look=look,
-            elapsed=elapsed,
-        )
-        return tuple(segment for segment in found.segments if segment.object_id not in self.hidden)
+        followed = self.carried is not None or self.options.every > 1
+        look = session.features(index, frame).look()[0] if followed else None
+        if look is not None and self.between is not None and not self._is_key(index):
+            segments = self._carry(self.between, look, index, size)
+        else:
+            elapsed = 1 if self.last is None else abs(index - self.last)
+            self.last = index
+            prediction, self.bank = session.decode(index, frame, self.asked.guidance, self.bank)
+            segments = frame_result(
+                *(self.asked, self.options, self.tracker, prediction, index, time, size),
+                recent=self.recent,
+                carried=self.carried,
+                look=look,
+                elapsed=elapsed,
+            ).segments
+            if look is not None and self.options.every > 1:
+                self.between = Between.after(segments, look)
+        return tuple(segment for segment in segments if segment.object_id not in self.hidden)
+
+    def _is_key(self, index: int) -> bool:
+        """Whether a frame is decoded, if ``every`` is more than 1; those that regions are drawn on are."""
+        drawn = any(region.frame == index for region in self.request.prompt.regions)
+        return drawn or self.last is None or abs(index - self.last) >= self.options.every
+
+    def _carry(self, between: Between, look: Tensor, index: int, size: tuple[int, int]) -> tuple[Segment, ...]:
+        """What was found on the last key frame, where it is now."""
+        found = between.step(index, look, size, self.options.mask_threshold)
+        if self.carried is not None and self.asked is not None:
+            masks = {segment.condition: soft for segment, soft in found}
+            count = len(self.asked.conditions)
+            self.carried.remember(look, [masks.get(i) for i in range(count)], [False] * count)
+        return tuple(segment for segment, _ in found)
 
     def fork(self) -> Strand:
         """Another that goes on from here, perhaps in the other direction; new ids come from the same numbers."""

@@ -17,6 +17,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from x2sam.errors import X2SamError
 from x2sam.predictor import X2Sam
@@ -25,7 +26,7 @@ from x2sam.serve.gate import Gate, Metrics, failure
 from x2sam.serve.jobs import Worker
 from x2sam.serve.limits import Limits
 from x2sam.serve.schemas import Failure, SegmentIn, SessionIn
-from x2sam.serve.store import Store
+from x2sam.serve.store import Store, Unknown
 from x2sam.serve.uploads import TooLarge
 from x2sam.serve.web import invalid, status_of
 from x2sam.version import __version__
@@ -87,6 +88,8 @@ def create_app(
         (X2SamError, _refuse),
         (HTTPException, _refuse_http),
         (RequestValidationError, _refuse_form),
+        (ClientDisconnect, _refuse_half),
+        (RecursionError, _refuse_depth),
         (MemoryError, _refuse_size),
         (torch.OutOfMemoryError, _refuse_size),
     ):
@@ -121,7 +124,13 @@ def _mount_page(app: FastAPI) -> None:
         if error.name != "gradio":
             raise
         return
+    app.add_api_route("/v1/{rest:path}", _nothing, include_in_schema=False, methods=["GET", "POST", "PUT", "DELETE"])
     page.mount(app)
+
+
+async def _nothing(request: Request, rest: str) -> None:
+    """What the page would take for its own."""
+    raise Unknown(f"Got {request.method} {request.url.path[:80]}, which does not exist", "an operation of /docs")
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
@@ -156,6 +165,14 @@ async def _refuse_http(_: Request, error: HTTPException) -> JSONResponse:
 
 async def _refuse_form(_: Request, error: RequestValidationError) -> JSONResponse:
     return failure(invalid(error.errors()), 422)
+
+
+async def _refuse_half(_: Request, error: ClientDisconnect) -> JSONResponse:
+    return failure(X2SamError("Got half a request"), 400)
+
+
+async def _refuse_depth(_: Request, error: RecursionError) -> JSONResponse:
+    return failure(X2SamError("Got a request that is nested too deeply", "the schema", "See /docs"), 422)
 
 
 async def _refuse_size(_: Request, error: Exception) -> JSONResponse:

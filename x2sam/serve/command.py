@@ -1,4 +1,4 @@
-"""``x2sam serve``: load a model, bind, serve until told to stop."""
+"""``x2sam serve``: bind, load a model, serve until told to stop. Slow imports wait until the port answers."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import asyncio
 import ipaddress
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from x2sam.errors import InputError
-from x2sam.predictor import X2Sam
-from x2sam.serve.api import create_app
-from x2sam.serve.jobs import Worker
+from x2sam.serve.front import Front
 from x2sam.serve.limits import Limits
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 SHORTEST_TOKEN = 8
 
@@ -38,27 +40,49 @@ def serve(
     limits = read_limits(settings)
     check_bind(host, token)
     with bound(host, port) as listener:  # before the model is loaded, so that a mistake is told at once
-        predictor = X2Sam.from_pretrained(model, device=device, dtype=dtype)
-        app = create_app(predictor, limits, token, is_local(host), tuple(origins))
+        name, number = listener.getsockname()[:2]
+        where = f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
+
+        def make() -> FastAPI:
+            from x2sam.predictor import X2Sam
+            from x2sam.serve.api import create_app
+
+            predictor = X2Sam.from_pretrained(model, device=device, dtype=dtype)
+            return create_app(predictor, limits, token, is_local(host), tuple(origins))
+
+        def ready() -> None:
+            assert front.app is not None
+            tell(f"{front.app.state.predictor.name} at {where} (reference at /docs)")
+
+        def failed() -> None:
+            server.should_exit = True
+
+        front = Front(make, ready, failed)
         config = uvicorn.Config(
-            app,
+            front,
             log_level="warning",
             server_header=False,
             lifespan="on",
             timeout_graceful_shutdown=int(limits.finish_seconds) + 5,
         )
-        name, number = listener.getsockname()[:2]
-        where = f"[{name}]" if ":" in name else name
-        print(f"x2sam: {predictor.name} at http://{where}:{number} (reference at /docs)", file=sys.stderr, flush=True)
-        Server(config, app.state.worker).run(sockets=[listener])
+        server = Server(config, front.stop)
+        tell(f"loading {model} at {where}")
+        server.run(sockets=[listener])
+    if front.error is not None:
+        raise front.error
+
+
+def tell(text: str) -> None:
+    """To whoever has started it."""
+    print(f"x2sam: {text}", file=sys.stderr, flush=True)
 
 
 class Server(uvicorn.Server):
-    """Stops the worker while open connections still wait for it, so that each of them gets an answer."""
+    """Stops the work while open connections still wait for it, so that each of them gets an answer."""
 
-    def __init__(self, config: uvicorn.Config, worker: Worker) -> None:
+    def __init__(self, config: uvicorn.Config, stop: Callable[[], None]) -> None:
         super().__init__(config)
-        self._worker = worker
+        self._stop = stop
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A second signal does not wait."""
@@ -66,7 +90,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        stopping = asyncio.create_task(asyncio.to_thread(self._worker.stop))
+        stopping = asyncio.create_task(asyncio.to_thread(self._stop))
         await super().shutdown(sockets)
         await stopping
 

@@ -6,8 +6,8 @@ import asyncio
 import hmac
 import time
 from http.cookies import CookieError, SimpleCookie
-from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, parse_qs, quote, urlsplit
 
 import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -19,15 +19,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from x2sam.errors import X2SamError
 from x2sam.serve.jobs import Busy
 from x2sam.serve.limits import Limits
-from x2sam.serve.store import Store
+
+if TYPE_CHECKING:
+    from x2sam.serve.store import Store
 
 COOKIE = "x2sam_token"
 OPEN = ("/healthz", "/readyz")
 """Paths that need no token."""
+METHODS = ("GET", "POST", "DELETE", "OPTIONS", "HEAD", "WEBSOCKET")
+"""Those that are counted by name; a client may invent others without end."""
 LOCAL = ("127.0.0.1", "::1", "localhost", "testserver")
 """Names of this machine; ``testserver`` is what test clients say, and no name that a browser could reach."""
 CHUNK_SECONDS = 30.0
 """A body of which nothing comes for so long is given up."""
+BODY_SECONDS = 900.0
+"""So is one that is not whole after so long."""
 REQUESTS = 512
 """Requests that are answered at once."""
 
@@ -121,6 +127,7 @@ class Gate:
             self._running -= 1
             route = getattr(scope.get("route"), "path", "other")
             method = scope.get("method", "WEBSOCKET")
+            method = method if method in METHODS else "other"
             self.metrics.requests.labels(method, route, status).inc()
             self.metrics.seconds.labels(method, route).observe(time.monotonic() - begun)
 
@@ -147,10 +154,10 @@ class Gate:
 
     def _check_place(self, headers: Headers) -> None:
         host, origin = headers.get("host", ""), headers.get("origin")
-        name = urlsplit(f"//{host}").hostname if "@" not in host else None
+        name = _split(f"//{host}").hostname if "@" not in host else None
         if self.local and name not in LOCAL:
             raise Denied(f"Got a request for {host!r}", "localhost", "Set a token to serve under another name")
-        if origin and origin not in self.origins and urlsplit(origin).netloc != host:
+        if origin and origin not in self.origins and _split(origin).netloc != host:
             raise Denied(f"Got a request from the page {origin!r}", "this service's own page", "See --origin")
 
     def _login(self, scope: Scope) -> Any:
@@ -189,13 +196,15 @@ class Gate:
         if scope["type"] != "http":
             return receive
         most, got, more = self._most(Headers(scope=scope)), 0, True
+        end = time.monotonic() + BODY_SECONDS
 
         async def limited() -> Message:
             nonlocal got, more
             try:
-                message = await (asyncio.wait_for(receive(), CHUNK_SECONDS) if more else receive())
+                wait = min(CHUNK_SECONDS, end - time.monotonic())
+                message = await (asyncio.wait_for(receive(), wait) if more else receive())
             except asyncio.TimeoutError:
-                raise HTTPException(408, "Got a body that stopped coming") from None
+                raise HTTPException(408, "Got a body that stopped coming, or comes too slowly") from None
             if message["type"] == "http.request":
                 got += len(message.get("body", b""))
                 more = message.get("more_body", False)
@@ -204,6 +213,14 @@ class Gate:
             return message
 
         return limited
+
+
+def _split(address: str) -> SplitResult:
+    """The parts of an address; none of what is none."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
 
 
 def too_large(most: int) -> X2SamError:

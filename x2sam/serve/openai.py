@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
 from x2sam.errors import InputError, X2SamError
+from x2sam.model.modeling import Understanding, X2SamModel
 from x2sam.result import Result
 from x2sam.serve.gate import client_of
 from x2sam.serve.jobs import Job
 from x2sam.serve.limits import Limits
 from x2sam.serve.routes import opened_of, prepare, speaking
-from x2sam.serve.schemas import Asking, FrameOut, MaskForm, Options, RegionIn, TaskName, frame_out
+from x2sam.serve.schemas import Asking, FrameOut, MaskForm, MaskForms, Options, RegionIn, TaskName, frame_out
 from x2sam.serve.steps import stepwise
 from x2sam.serve.store import open_session
 from x2sam.serve.uploads import TooLarge
@@ -74,8 +76,12 @@ class Message(Loose):
         return [p.image_url.url if p.type == "image_url" else p.video_url.url for p in parts if p.type != "text"]
 
 
+class StreamOptions(Loose):
+    include_usage: bool | None = None
+
+
 class ChatIn(Loose):
-    """A conversation about one picture or video. The fields after ``stream`` are extensions."""
+    """A conversation about one picture or video. The fields after ``stream_options`` are extensions."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=1000)]
     model: str = "x2sam"
@@ -83,13 +89,14 @@ class ChatIn(Loose):
     max_completion_tokens: int | None = Field(default=None, ge=1, le=100_000)
     n: Literal[1] | None = None
     stream: bool | None = False
+    stream_options: StreamOptions | None = None
     task: TaskName | None = Field(default=None, description="To segment: the last message is the prompt")
     regions: list[RegionIn] | None = None
     options: Options = Options()
     session: str | None = Field(
         default=None, max_length=100, description="An open session instead of an embedded medium"
     )
-    masks: list[MaskForm] = ["rle"]
+    masks: MaskForms = ["rle"]
 
 
 class MessageOut(BaseModel):
@@ -101,7 +108,15 @@ class MessageOut(BaseModel):
 class Choice(BaseModel):
     index: int = 0
     message: MessageOut
-    finish_reason: Literal["stop"] = "stop"
+    finish_reason: Literal["stop", "length"]
+
+
+class Usage(BaseModel):
+    """Tokens, those that stand for pictures and markers included."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
 
 
 class ChatOut(BaseModel):
@@ -110,6 +125,42 @@ class ChatOut(BaseModel):
     created: int
     model: str
     choices: list[Choice]
+    usage: Usage
+
+
+class Counting:
+    """A model that counts the tokens that one session's requests read and say."""
+
+    def __init__(self, model: X2SamModel) -> None:
+        self._model = model
+        self.read = self.said = 0
+        self.end: Literal["stop", "length"] = "stop"
+        """``length``: the answer was cut off."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def understand(self, input_ids: Tensor, *, max_new_tokens: int = 0, **rest: Any) -> Understanding:
+        """As the model's."""
+        understanding = self._model.understand(input_ids, max_new_tokens=max_new_tokens, **rest)
+        said = understanding.input_ids.shape[1] - input_ids.shape[1]
+        self.read, self.said = self.read + input_ids.shape[1], self.said + said
+        if max_new_tokens and said >= max_new_tokens:
+            self.end = "length"
+        return understanding
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(prompt_tokens=self.read, completion_tokens=self.said, total_tokens=self.read + self.said)
+
+    @contextmanager
+    def of(self, session: Session) -> Iterator[None]:
+        """Count while this lasts."""
+        session.model = self  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            session.model = self._model
 
 
 @router.post("/v1/chat/completions", tags=["chat"])
@@ -117,13 +168,15 @@ async def chat_completions(request: Request, body: ChatIn) -> ChatOut:
     """Talk about a picture or a video."""
     turns, media = conversation(body, request.app.state.limits)
     head: dict[str, Any] = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": body.model}
+    counting = Counting(request.app.state.predictor.model)
     async with AsyncExitStack() as stack:
-        job = await _begin(request, body, turns, media, stack)
+        job = await _begin(request, body, turns, media, counting, stack)
         if body.stream:
-            return Events(_chunks(request, job, head, body.masks), job, stack.pop_all())  # type: ignore[return-value]
+            chunks = _chunks(request, job, head, body, counting)
+            return Events(chunks, job, stack.pop_all())  # type: ignore[return-value]
         *_, result = await outcome(request, job)
         message = await aside(request, _message, result, body.masks)
-    return ChatOut(**head, choices=[Choice(message=message)])
+    return ChatOut(**head, choices=[Choice(message=message, finish_reason=counting.end)], usage=counting.usage)
 
 
 def conversation(body: ChatIn, limits: Limits) -> tuple[list[dict[str, str]], list[str]]:
@@ -131,15 +184,21 @@ def conversation(body: ChatIn, limits: Limits) -> tuple[list[dict[str, str]], li
     if len(body.messages) > limits.messages or any(len(m.text) > limits.text for m in body.messages):
         raise TooLarge("Got too long a conversation", f"at most {limits.messages} messages of {limits.text} letters")
     spoken = [m for m in body.messages if m.role in ("user", "assistant")]
+    if not spoken:
+        raise InputError("Got a conversation in which nobody asks", "a message of the role user")
     turns = [{"role": m.role, "content": m.text} for m in spoken]
-    if turns:
-        orders = [m.text for m in body.messages if m.role in ("system", "developer")]
-        turns[0]["content"] = " ".join([*orders, turns[0]["content"]])
+    orders = [m.text for m in body.messages if m.role in ("system", "developer")]
+    turns[0]["content"] = " ".join([*orders, turns[0]["content"]])
     return turns, [address for m in body.messages for address in m.media]
 
 
 async def _begin(
-    request: Request, body: ChatIn, turns: list[dict[str, str]], media: list[str], stack: AsyncExitStack
+    request: Request,
+    body: ChatIn,
+    turns: list[dict[str, str]],
+    media: list[str],
+    counting: Counting,
+    stack: AsyncExitStack,
 ) -> Job[Any]:
     """Take the medium and queue the work; pieces of text are its results, and at last the result."""
     state, opened = request.app.state, None
@@ -163,9 +222,10 @@ async def _begin(
 
     def answer(session: Session) -> Result:
         spoken, options = speaking(asking, state.limits), body.options.model_dump()
-        if asked is None:
-            return session.chat(turns, **spoken, **options)
-        return session.segment(asked.prompt, task=asked.task.name, **spoken, **options)
+        with counting.of(session):
+            if asked is None:
+                return session.chat(turns, **spoken, **options)
+            return session.segment(asked.prompt, task=asked.task.name, **spoken, **options)
 
     if opened is not None:
         return opened.change(lambda: answer(opened.session))
@@ -181,21 +241,29 @@ def _message(result: Result, masks: list[MaskForm]) -> MessageOut:
     return MessageOut(content=result.text, masks=[frame_out(frame, masks) for frame in result.frames])
 
 
-async def _chunks(request: Request, job: Job[Any], head: dict[str, Any], masks: list[MaskForm]) -> AsyncIterator[str]:
-    """The answer piece by piece; the masks come with the last one."""
+async def _chunks(
+    request: Request, job: Job[Any], head: dict[str, Any], body: ChatIn, counting: Counting
+) -> AsyncIterator[str]:
+    """The answer piece by piece; the masks come with the last one, and after it the usage where it is asked for."""
+    counted = body.stream_options is not None and bool(body.stream_options.include_usage)
 
-    def chunk(delta: dict[str, Any], end: str | None = None) -> str:
-        choice = {"index": 0, "delta": delta, "finish_reason": end}
-        return f"data: {json.dumps({**head, 'object': 'chat.completion.chunk', 'choices': [choice]})}\n\n"
+    def chunk(choices: list[dict[str, Any]], usage: Usage | None = None) -> str:
+        about = {"usage": usage.model_dump() if usage else None} if counted else {}
+        return f"data: {json.dumps({**head, 'object': 'chat.completion.chunk', 'choices': choices, **about})}\n\n"
 
-    yield chunk({"role": "assistant", "content": ""})
+    def choice(delta: dict[str, Any], end: str | None = None) -> str:
+        return chunk([{"index": 0, "delta": delta, "finish_reason": end}])
+
+    yield choice({"role": "assistant", "content": ""})
     try:
         async for piece in job:
             if isinstance(piece, str):
-                yield chunk({"content": piece})
+                yield choice({"content": piece})
             else:
-                message = await aside(request, _message, piece, masks)
-                yield chunk({"masks": [frame.model_dump() for frame in message.masks]}, "stop")
+                message = await aside(request, _message, piece, body.masks)
+                yield choice({"masks": [frame.model_dump() for frame in message.masks]}, counting.end)
+        if counted:
+            yield chunk([], counting.usage)
     except X2SamError as error:
         yield f"data: {json.dumps(refusal(error))}\n\n"
     yield "data: [DONE]\n\n"

@@ -1,13 +1,13 @@
 """The web page: Gradio on the service's FastAPI app, around one stage for pictures, masks and marks.
 
 What a visitor has is in `page_state`, what they may do in `page_actions`, what their browser gets in `page_view` and
-`page_routes`, how it is drawn in ``page.js``. This module lays the page out and joins them: events in, updates out.
+`page_routes`, how it is laid out in `page_layout`, how it is drawn in ``page*.js``. This module joins them: events in,
+updates out.
 """
 
 from __future__ import annotations
 
 import asyncio
-import html
 import logging
 import os
 import time
@@ -19,20 +19,20 @@ from typing import Any
 import gradio as gr
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 
-from x2sam.errors import X2SamError
+from x2sam.errors import InputError, X2SamError
 from x2sam.serve import page_actions as actions
 from x2sam.serve import page_view as view
+from x2sam.serve.gate import failure
 from x2sam.serve.jobs import Job, Stopped
 from x2sam.serve.page_examples import EXAMPLES, Gallery
+from x2sam.serve.page_layout import HERE, build
 from x2sam.serve.page_marks import read_mark
 from x2sam.serve.page_routes import Pages, add_routes
 from x2sam.serve.page_state import Page, Viewer
 from x2sam.serve.store import Opened, Store
-from x2sam.tasks import TASKS
 
-HERE = Path(__file__).parent
 BEAT = 0.12
 """Seconds between two updates of the browser, at least."""
 log = logging.getLogger(__name__)
@@ -45,11 +45,14 @@ def mount(app: FastAPI, path: str = "/") -> FastAPI:
     store: Store = app.state.store
     pages = Pages(store)
     gallery = Gallery(store.folder / "examples")
-    os.environ["GRADIO_TEMP_DIR"] = str(store.folder / "page")  # what the browser sends goes with everything else
+    sent = store.folder / "page"
+    os.environ["GRADIO_TEMP_DIR"] = str(sent)  # what the browser sends goes with everything else
     add_routes(app, pages, gallery)
-    return gr.mount_gradio_app(
+    blocks = build(Actions(pages, gallery, app.state.decoders), store.predictor.name, round(store.limits.idle_seconds))
+    take_uploads_only(blocks, sent.resolve())
+    gr.mount_gradio_app(
         app,
-        build(Actions(pages, gallery, app.state.decoders), store.predictor.name, round(store.limits.idle_seconds)),
+        blocks,
         path,
         footer_links=[],
         run_history=False,
@@ -60,6 +63,25 @@ def mount(app: FastAPI, path: str = "/") -> FastAPI:
         ssr_mode=False,
         mcp_server=False,
     )
+    mounted: Any = app.routes[-1]
+    mounted.app.add_exception_handler(KeyError, _unknown)
+    return app
+
+
+def take_uploads_only(blocks: gr.Blocks, sent: Path) -> None:
+    """No input of any event may name a file that was not sent here, or an address: Gradio would open or fetch it."""
+
+    async def uploaded(path: str) -> str:
+        if not Path(path).resolve().is_relative_to(sent):
+            raise InputError("Got a file that was not sent", "an upload", "Open it with the page")
+        return path
+
+    for block in blocks.blocks.values():
+        block.async_move_resource_to_block_cache = uploaded  # type: ignore[method-assign, assignment]
+
+
+async def _unknown(_: Request, error: KeyError) -> Response:
+    return failure(InputError("Got a call that the page does not make", "one of its own"), 404)
 
 
 # --- what happens -----------------------------------------------------------------------------------------------------
@@ -80,7 +102,7 @@ class Actions:
                 Path(path).unlink()
 
     async def example(self, event: gr.EventData, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
-        index = int(event._data["index"]) % len(EXAMPLES)
+        index = (number(event, "index") or 0) % len(EXAMPLES)
         path = await run_sync(self.gallery.file, index, limiter=self.decoders)
         async for update in self._open(self.pages.of(request), path):
             yield (*update, EXAMPLES[index].prompt)
@@ -118,7 +140,7 @@ class Actions:
         page = self.pages.of(request)
 
         def steps() -> None:
-            actions.mark(page, *read_mark(event._data, page.session.size, page.length))
+            actions.mark(page, *read_mark(about(event), page.session.size, page.length))
 
         async for update in run(page, steps):
             yield update
@@ -142,7 +164,7 @@ class Actions:
     async def rename(self, event: gr.EventData, request: gr.Request) -> Update:
         page, chosen = self.pages.of(request), number(event)
         if chosen is not None:
-            page.rename(chosen, str(event._data.get("name", "")))
+            page.rename(chosen, str(about(event).get("name", "")))
         return shown(page)
 
     async def cancel(self, request: gr.Request) -> Update:
@@ -152,9 +174,14 @@ class Actions:
         return shown(page)
 
 
-def number(event: gr.EventData) -> int | None:
+def about(event: gr.EventData) -> dict[str, Any]:
+    """What the browser says of an event; whatever else comes is nothing."""
+    return event._data if isinstance(event._data, dict) else {}
+
+
+def number(event: gr.EventData, name: str = "object") -> int | None:
     """The object that an event of the stage is about."""
-    chosen = event._data.get("object")
+    chosen = about(event).get(name)
     return chosen if isinstance(chosen, int) else None
 
 
@@ -223,92 +250,3 @@ async def beats(job: Job[Any]) -> AsyncIterator[None]:
         pending.cancel()
         with suppress(asyncio.CancelledError, Exception):
             await pending
-
-
-# --- the page ---------------------------------------------------------------------------------------------------------
-
-
-def build(act: Actions, model: str, idle_seconds: int) -> gr.Blocks:
-    """The layout and its wiring."""
-    with gr.Blocks(title="x2sam", analytics_enabled=False, delete_cache=(60, idle_seconds), fill_width=True) as blocks:
-        with gr.Row(elem_id="head"):
-            gr.HTML(f"<h1>x2sam</h1><p>Any segmentation in pictures and videos · {html.escape(model)}</p>")
-            files = gr.UploadButton(
-                "Open a picture or a video", file_types=["image", "video"], elem_id="open", variant="primary", size="md"
-            )
-        with gr.Row(elem_id="body"):
-            with gr.Column(scale=3, min_width=300, elem_id="main"):
-                with gr.Row(elem_id="line"):
-                    mode = gr.Radio(["Find", "Talk"], value="Find", show_label=False, container=False, elem_id="mode")
-                    text = gr.Textbox(
-                        placeholder="the red car · What can fly? · car, tree, sky · or nothing: describe it",
-                        label="What to find, or to talk about",
-                        show_label=False,
-                        container=False,
-                        lines=1,
-                        max_lines=1,
-                        elem_id="words",
-                    )
-                    go = gr.Button("Go", variant="primary", elem_id="go", scale=0, min_width=70)
-                stage = gr.HTML(
-                    {"key": None},
-                    html_template=(HERE / "page.html").read_text("utf-8"),
-                    js_on_load=(HERE / "page.js").read_text("utf-8"),
-                    apply_default_css=False,
-                    elem_id="stage",
-                )
-            with gr.Column(scale=1, min_width=260, elem_id="side"):
-                talk = gr.HTML(view.conversation(()), elem_id="talk", apply_default_css=False)
-                with gr.Accordion("Examples", open=True, elem_id="examples"):
-                    examples = gr.HTML(
-                        example_buttons(), js_on_load=EXAMPLE_CLICKS, apply_default_css=False, elem_id="gallery"
-                    )
-                with gr.Accordion("Camera", open=False, elem_id="camera"):
-                    photo = gr.Image(sources=["webcam"], type="filepath", label="Picture", height=200)
-                    film = gr.Video(sources=["webcam"], label="Clip", height=200)
-                with gr.Accordion("More", open=False, elem_id="more"):
-                    task = gr.Dropdown(tasks(), value="", label="Task", elem_id="task")
-                    form = gr.Radio(["panoptic", "instance", "semantic"], value="panoptic", label="Form of categories")
-                    add = gr.Checkbox(label="Add to what was found", value=False)
-        said, seen = [text, mode, task, form, add], [stage, talk]
-        quiet: dict[str, Any] = {
-            "show_progress": "hidden",
-            "concurrency_limit": None,
-            "trigger_mode": "multiple",
-            "api_visibility": "private",
-        }
-        for event in (text.submit, go.click):
-            event(act.say, said, seen, **quiet)
-        for event, source in ((files.upload, files), (photo.input, photo), (film.input, film)):
-            event(act.open, source, seen, **quiet)
-        examples.open(act.example, None, [*seen, text], **quiet)
-        stage.mark(act.mark, None, seen, **quiet)
-        stage.resume(act.resume, None, seen, **quiet)
-        stage.drop(act.drop, None, seen, **quiet)
-        stage.choose(act.choose, None, seen, **quiet)
-        stage.rename(act.rename, None, seen, **quiet)
-        stage.cancel(act.cancel, None, seen, **quiet)
-        blocks.unload(act.pages.leave)
-    return blocks
-
-
-def tasks() -> list[tuple[str, str]]:
-    """What may be chosen for words; each stands for the image row and the video row."""
-    rows = [t for t in TASKS.values() if t.media == "image" and not t.is_chat and t.conditions != "regions"]
-    return [("Inferred from what you say", ""), *((t.title.removeprefix("Image ").capitalize(), t.name) for t in rows)]
-
-
-def example_buttons() -> str:
-    """A button with a picture for every example."""
-    buttons = "".join(
-        f'<button type="button" data-index="{i}" title="{html.escape(example.prompt)}">'
-        f'<img src="page-examples/{i}" alt="" loading="lazy">{html.escape(example.title)}</button>'
-        for i, example in enumerate(EXAMPLES)
-    )
-    return f'<div class="gallery">{buttons}</div>'
-
-
-EXAMPLE_CLICKS = """
-for (const button of element.querySelectorAll('button'))
-  button.addEventListener('click', () => trigger('open', { index: +button.dataset.index }));
-"""

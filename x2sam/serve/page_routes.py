@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import time
 from pathlib import Path
 
 import gradio as gr
-from anyio.to_thread import run_sync
 from fastapi import FastAPI, Response
 from fastapi.responses import FileResponse
-from starlette.background import BackgroundTask
 
 from x2sam import export
 from x2sam.errors import X2SamError
@@ -20,6 +16,7 @@ from x2sam.serve import page_view as view
 from x2sam.serve.page_examples import EXAMPLES, Gallery
 from x2sam.serve.page_state import Page
 from x2sam.serve.store import Store, Unknown
+from x2sam.serve.web import passing_file
 
 
 class Pages:
@@ -83,13 +80,7 @@ def add_routes(app: FastAPI, pages: Pages, gallery: Gallery) -> None:
     @app.get("/page/{key}/download/{format}", include_in_schema=False)
     async def download(key: str, format: str, threshold: float | None = None) -> Response:
         page = pages.by_key(key)
-        folder = Path(tempfile.mkdtemp(prefix="download-", dir=pages.store.folder))
-        try:
-            file = await run_sync(save, page, format, threshold, folder, limiter=app.state.decoders)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        return FileResponse(file, filename=file.name, background=BackgroundTask(shutil.rmtree, folder, True))
+        return await passing_file(app, lambda folder: save(page, format, threshold, folder))
 
     @app.get("/page-examples/{index}", include_in_schema=False)
     def example(index: int) -> Response:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,7 +11,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response
 from prometheus_client import generate_latest
-from starlette.background import BackgroundTask
 
 from x2sam import requests as asking
 from x2sam.errors import InputError, X2SamError
@@ -29,13 +26,13 @@ from x2sam.serve.schemas import Answer, MaskForm, PromptIn, SegmentIn, SessionIn
 from x2sam.serve.steps import pause, stepwise
 from x2sam.serve.store import Opened, open_session
 from x2sam.serve.uploads import TooLarge, Upload
-from x2sam.serve.web import Events, aside, event, outcome, passing, received, refusal
+from x2sam.serve.web import Events, aside, event, outcome, passing, passing_file, received, refusal
 from x2sam.tasks import TASKS
 
 router = APIRouter()
 EVENT = {"type": "object", "properties": {name: {"type": "string"} for name in ("event", "data", "id")}}
 EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": EVENT}}}}
-Masks = Annotated[list[MaskForm], Query(description="Forms in which masks are given")]
+Masks = Annotated[list[MaskForm], Query(max_length=2, description="Forms in which masks are given")]
 
 
 def body_of(model: type[SegmentIn | SessionIn]) -> dict[str, Any]:
@@ -191,6 +188,7 @@ async def delete_session(request: Request, id: str) -> None:
 async def prompt(request: Request, id: str, body: PromptIn) -> Answer:
     """Start, add, correct or remove; the answer has the frames that are done and changed by it."""
     opened, limits = opened_of(request, id), request.app.state.limits
+    schemas.check_frame(body.frame, opened.upload)
     words, regions = schemas.words(body, limits), await aside(request, schemas.shapes, body, opened.upload, limits)
     *_, (track, frames) = await outcome(
         request, opened.change(lambda: change_track(opened, body, words, regions, speaking(body, limits)))
@@ -265,15 +263,11 @@ async def export(
     opened = opened_of(request, id)
     track = running(opened)
     *_, result = await outcome(request, opened.change(lambda: track.done))
-    path = await aside(request, write_export, opened, result, format)
-    return FileResponse(path, filename=path.name, background=BackgroundTask(shutil.rmtree, path.parent, True))
-
-
-def write_export(opened: Opened, result: Result, format: str) -> Path:
-    """A file with the result, in a new folder of the session; raises InputError."""
     if not result.frames:
         raise InputError("Got nothing that is done so far", "a frame", "Read .../frames first")
-    folder = opened.upload.path.parent / secrets.token_hex(8)
-    folder.mkdir()
-    clip = opened.upload.open()  # of its own: the session's is the worker's
-    return save_as_file(replace(result, clip=clip), folder, format)
+
+    def save(folder: Path) -> Path:
+        clip = opened.upload.open()  # of its own: the session's is the worker's
+        return save_as_file(replace(result, clip=clip), folder, format)
+
+    return await passing_file(request.app, save)

@@ -26,6 +26,7 @@ TaskName = Annotated[str, Field(description="A row of GET /v1/tasks", json_schem
 Counts = Annotated[str, StringConstraints(pattern=r"^([P-o]{0,6}[0-O])+$", max_length=4_000_000)]
 """Of a length that a run can have: longer codes would make numbers without end."""
 MaskForm = Literal["rle", "polygon"]
+MaskForms = Annotated[list[MaskForm], Field(max_length=2, description="Forms in which masks are given")]
 MAX_STROKE = 10.0
 """Length of a scribble at most, in larger sides of the medium."""
 
@@ -90,7 +91,7 @@ class SegmentIn(Asking):
 
     media: str = Field(description="data: URL, base64, or (if the service allows it) an http address")
     name: str = Field(default="medium", max_length=200)
-    masks: list[MaskForm] = ["rle"]
+    masks: MaskForms = ["rle"]
     overlay: bool = Field(default=False, description="A picture of the result too; of a clip, a sheet of its frames")
 
 
@@ -112,7 +113,7 @@ class PromptIn(Asking):
     backward: bool = False
     until: int = Field(default=0, ge=0, le=10**6, description="Backward down to this frame")
     identity: Literal["x2sam", "released"] = "x2sam"
-    masks: list[MaskForm] = ["rle"]
+    masks: MaskForms = ["rle"]
 
 
 # --- what is given ----------------------------------------------------------------------------------------------------
@@ -210,8 +211,15 @@ def shapes(asking: Asking, upload: Upload, limits: Limits) -> list[dict[str, Any
     return [_shape(region, upload, limits) for region in asking.regions]
 
 
+def check_frame(frame: int | None, upload: Upload) -> None:
+    """Raise InputError for a frame that the medium does not have."""
+    if frame is not None and upload.length is not None and frame >= upload.length:
+        raise InputError(f"Got frame {frame} of {upload.name}", f"0 to {upload.length - 1}")
+
+
 def _shape(region: RegionIn, upload: Upload, limits: Limits) -> dict[str, Any]:
     given = {name: value for name, value in region if value is not None}
+    check_frame(region.frame, upload)
     height, width = upload.size
     for name in ("points", "negative", "scribble", "polygon"):
         if _count(given.get(name, ())) > limits.points:

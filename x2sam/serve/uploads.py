@@ -25,7 +25,7 @@ from x2sam.errors import InputError, MediaError, X2SamError
 from x2sam.media import Clip, Kind, open_media
 from x2sam.pictures import open_picture
 from x2sam.serve.limits import Limits
-from x2sam.video import CONTAINERS
+from x2sam.video import CONTAINERS, VideoFile
 
 Data = bytes | Path | BinaryIO
 """A medium: its bytes, a file of ours, or an open file."""
@@ -54,13 +54,34 @@ class Upload:
     size: tuple[int, int]
     """Height and width."""
     length: int | None
+    pixels: int | None = None
+    """Of each frame of a video file, at most."""
 
     def open(self) -> Clip:
         """The medium; pictures are unpacked now."""
         with judged(self.name):
+            if self.pixels is not None:
+                return Clip(Bounded(self.path, self.name, self.pixels), "video", self.name)
             clip = open_media(self.path)
         clip.name, clip.path = self.name, None
         return clip
+
+
+class Bounded(VideoFile):
+    """A video file whose frames have at most so many pixels.
+
+    The header speaks of the first one, and a stream may grow on its way. The decoder then refuses the frame before
+    there is room for it, and goes on behind it.
+    """
+
+    def __init__(self, path: Path, name: str, pixels: int) -> None:
+        self._pixels = pixels
+        super().__init__(path, name)
+
+    def _stream(self, container: Any) -> Any:
+        stream = super()._stream(container)
+        stream.codec_context.options = {"max_pixels": str(self._pixels)}
+        return stream
 
 
 def take(data: Data, name: str, folder: Path, limits: Limits) -> Upload:
@@ -94,9 +115,10 @@ def too_many_bytes(most: int, hint: str = "") -> TooLarge:
 
 
 def display_name(name: str | None) -> str:
-    """The last part of a file's name, of letters, digits and ``. _ -``."""
+    """The last part of a file's name, of letters, digits and ``. _ -``; at most 80 bytes, so that endings fit."""
     last = re.split(r"[/\\]", name or "")[-1]
-    return re.sub(r"[^\w.-]+", "_", last).strip("._")[-80:] or "medium"
+    end = re.sub(r"[^\w.-]+", "_", last).strip("._").encode()[-80:]
+    return end.decode(errors="ignore").strip("._") or "medium"
 
 
 def embedded(text: str) -> bytes:
@@ -132,55 +154,66 @@ def judged(name: str) -> Iterator[None]:
 
 
 def _picture(picture: Image.Image, path: Path, name: str, limits: Limits) -> Upload:
+    _check_picture(picture, name, limits)
     width, height = picture.size
-    if width * height > limits.picture_pixels:
-        most = f"at most {limits.picture_pixels / 1e6:g} million pixels"
-        raise TooLarge(f"Got {name} of {width}x{height} pixels", most, "Scale it down")
     if picture.getexif().get(0x0112, 1) in ROTATED:
         width, height = height, width
     count = 1 if picture.format == "MPO" else _count(picture, name, limits)
     return Upload(path, name, "video" if count > 1 else "image", (height, width), count)
 
 
+def _check_picture(picture: Image.Image, name: str, limits: Limits) -> int:
+    """Pixels of the picture, or of the page that it is at."""
+    pixels = picture.width * picture.height
+    if pixels > limits.picture_pixels:
+        most = f"at most {limits.picture_pixels / 1e6:g} million pixels"
+        raise TooLarge(f"Got {name} of {picture.width}x{picture.height} pixels", most, "Scale it down")
+    return pixels
+
+
 def _count(picture: Image.Image, name: str, limits: Limits) -> int:
-    """Frames of a picture, one after the other, so that a file cannot make us count for ever."""
-    most = min(limits.frames, limits.animation_pixels // max(1, picture.width * picture.height))
-    stated = getattr(picture, "n_frames", 1) if picture.format not in ("GIF", "TIFF") else 1
-    count = 1
-    if stated == 1 and picture.format in ("GIF", "TIFF"):
-        try:
-            while count <= most:
-                picture.seek(count)
-                count += 1
-        except (EOFError, OSError, SyntaxError, ValueError):
-            picture.seek(0)
-    if max(stated, count) > max(most, 1):
-        raise TooLarge(f"Got {name} with too many frames", f"at most {max(most, 1)} of this size", "Send a video file")
-    return max(stated, count)
+    """Frames of a picture; one after the other, so that a file cannot make us count for ever."""
+
+    def check(count: int, pixels: int) -> None:
+        if count > limits.frames or (count > 1 and pixels > limits.animation_pixels):
+            most = f"at most {limits.frames}, of {limits.animation_pixels / 1e6:g} million pixels together"
+            raise TooLarge(f"Got {name} with too many frames", most, "Send a video file")
+
+    if picture.format not in ("GIF", "TIFF"):  # the header says
+        stated = getattr(picture, "n_frames", 1)
+        check(stated, stated * picture.width * picture.height)
+        return stated
+    count = pixels = 0
+    try:
+        while True:
+            picture.seek(count)
+            count, pixels = count + 1, pixels + _check_picture(picture, name, limits)  # pages have sizes of their own
+            check(count, pixels)
+    except X2SamError:
+        raise
+    except (EOFError, OSError, SyntaxError, ValueError):
+        picture.seek(0)
+    return max(count, 1)
 
 
 def _video(path: Path, name: str, limits: Limits) -> Upload:
     with _container(path, name) as container:
         stream: Any = container.streams.best("video")
         if stream is not None:
-            _check_video(name, stream.width * stream.height, limits.video_pixels)
+            if stream.width * stream.height > limits.video_pixels:
+                raise TooLarge(
+                    f"Got {name} of {stream.width}x{stream.height} pixels a frame",
+                    f"at most {limits.video_pixels / 1e6:g} million pixels",
+                    "Scale it down",
+                )
             for count, packet in enumerate(container.demux(stream)):
                 if count > limits.frames:
                     raise TooLarge(f"Got {name} with too many frames", f"at most {limits.frames}", "Cut it")
                 del packet
-    clip = open_media(path)
-    clip.name = name
-    _check_video(name, clip.size[0] * clip.size[1], limits.video_pixels)
-    if clip.length is not None and clip.length > limits.frames:
-        raise TooLarge(f"Got {name} of {clip.length} frames", f"at most {limits.frames}", "Cut it")
-    return Upload(path, name, "video", clip.size, clip.length)
-
-
-def _check_video(name: str, pixels: int, most: int) -> None:
-    if pixels > most:
-        raise TooLarge(
-            f"Got {name} of {pixels / 1e6:.1f} million pixels a frame", f"at most {most / 1e6:g} million", "Scale it"
-        )
+    film = Bounded(path, name, limits.video_pixels)
+    if film.length > limits.frames:
+        raise TooLarge(f"Got {name} of {film.length} frames", f"at most {limits.frames}", "Cut it")
+    return Upload(path, name, "video", film.size, film.length, limits.video_pixels)
 
 
 @contextmanager

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-import anyio.to_thread
-from fastapi import Request
-from fastapi.responses import StreamingResponse
+from anyio.to_thread import run_sync
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, ValidationError
+from starlette.background import BackgroundTask
 from starlette.datastructures import UploadFile
 from starlette.types import Receive, Scope, Send
 
@@ -113,12 +117,26 @@ async def passing(request: Request, data: bytes | BinaryIO, name: str) -> AsyncI
         await aside(request, held.__exit__, None, None, None)
 
 
+async def passing_file(app: FastAPI, save: Callable[[Path], Path]) -> FileResponse:
+    """A file for one answer: ``save`` makes it in the folder that it gets, which is deleted when it was sent.
+
+    The folder is no session's, so that the file is there even if the session is closed meanwhile.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="download-", dir=app.state.store.folder))
+    try:
+        file = await run_sync(save, folder, limiter=app.state.decoders)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return FileResponse(file, filename=file.name, background=BackgroundTask(shutil.rmtree, folder, True))
+
+
 # --- waiting for work -------------------------------------------------------------------------------------------------
 
 
 async def aside(request: Request, function: Callable[..., T], *args: Any) -> T:
     """Run what decodes, draws or writes beside the worker; a few at a time."""
-    return await anyio.to_thread.run_sync(partial(function, *args), limiter=request.app.state.decoders)
+    return await run_sync(partial(function, *args), limiter=request.app.state.decoders)
 
 
 async def outcome(request: Request, job: Job[T]) -> list[T]:
