@@ -19,9 +19,9 @@ ROOT = Path(x2sam.__file__).parent
 ORDER = [
     "version", "errors", "masks", "types", "tasks", "config",
     "outlines", "pictures", "video", "streams", "media", "regions", "prompts", "requests", "vision", "processing",
-    "model", "released", "checkpoints", "candidates", "answer", "tracking", "propagation",
+    "model", "released", "checkpoints", "candidates", "answer", "tracking", "propagation", "keyframes",
     "draw", "labelstudio", "export", "formats", "result", "client",
-    "state", "strands", "live", "session", "predictor", "bench",
+    "state", "strands", "live", "session", "engine", "predictor", "bench",
     "data", "metrics", "benchmarks", "evaluate",
     "train", "serve", "scale",
     "runner", "cli",
