@@ -11,6 +11,20 @@ from torch import Tensor, nn
 from x2sam import vision
 from x2sam.config import nano
 from x2sam.model.eyes import SharedEyes
+from x2sam.model.modeling import X2SamModel
+
+
+@pytest.mark.parametrize("size", [(160, 160), (112, 208), (48, 336)], ids=str)
+def test_pictures_of_any_shape_are_seen(size: tuple[int, int]) -> None:
+    """Sides are multiples of a token's 16 pixels, not of the 32 that the backbone's maps need to fit each other."""
+    torch.manual_seed(0)
+    model = X2SamModel(nano()).eval()
+    pixels = vision.normalise(torch.rand(2, 3, *size), (0.5,) * 3, (0.5,) * 3)
+    cut, grid = vision.patches(pixels, 8, 2, 2)
+    with torch.no_grad():
+        seen = model.language.qwen.model.visual(cut, torch.tensor([grid])).pooler_output
+    assert len(seen) == size[0] * size[1] // 256
+    assert bool(seen.isfinite().all())
 
 
 @pytest.mark.parametrize("patch", [8, 16])

@@ -19,6 +19,9 @@ from x2sam.config import X2SamConfig
 from x2sam.model.layers import projector, sine_positions, tokens
 from x2sam.vision import IMAGENET_MEAN, IMAGENET_STD
 
+STRIDE = 32
+"""Of the backbone's last map: pictures are looked at in multiples of it, so that its maps fit each other."""
+
 Look = Callable[[Tensor], tuple[Tensor, Tensor, Tensor | None]]
 """Frames ``[N, 3, H, W]`` -> the backbone's maps at stride 16 and 32 ``[N, C, h, w]``, and at stride 16 the words that
 the mask features answer to ``[N, D, h, w]``, if they do."""
@@ -67,6 +70,9 @@ class SharedEyes(nn.Module):
         mean, std = (frames.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
         squares = ((frames.flatten(0, 1) + 1) / 2 - mean) / std  # Qwen's -1..1 -> the backbone's
         grid = height // m, width // m
+        whole = [-(-side // STRIDE) * STRIDE for side in squares.shape[-2:]]
+        if whole != list(squares.shape[-2:]):
+            squares = F.interpolate(squares, whole, mode="bilinear", align_corners=False)
         fine, coarse, words = self._lent[0](squares)
 
         def cells_of(x: Tensor) -> Tensor:  # [steps, cells, D]
