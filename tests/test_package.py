@@ -21,7 +21,7 @@ ORDER = [
     "outlines", "pictures", "video", "streams", "media", "regions", "prompts", "requests", "vision", "processing",
     "model", "released", "checkpoints", "candidates", "answer", "tracking", "propagation", "keyframes",
     "draw", "labelstudio", "export", "formats", "result", "client",
-    "state", "strands", "live", "session", "engine", "predictor", "bench",
+    "state", "strands", "live", "session", "speed", "predictor", "bench",
     "data", "metrics", "benchmarks", "evaluate",
     "train", "serve", "scale",
     "runner", "cli",

@@ -206,3 +206,13 @@ def test_wordings_are_drawn_and_fixed(task: Task) -> None:
 def test_a_prompt_missing_what_it_needs_is_one_error(task: Task) -> None:
     with pytest.raises(InputError, match=r"Got no .*Expected"):
         conversation(task, Prompt())
+
+
+def test_what_was_said_before_is_read_and_learned_too(processor: X2SamProcessor) -> None:
+    task = TASKS["img_chat"]
+    media = processor.see([np.zeros((64, 64, 3), np.uint8)], False)
+    prompt = Prompt(text="Where?", history=(("What is it?", "A bird."),))
+    encoded = processor.encode(task, prompt, media, answer="There.")
+    spoken = processor.tokenizer.decode(encoded.labels[encoded.labels != -100])
+    assert spoken.replace("<|im_end|>", " ").split() == ["A", "bird.", "There."]
+    assert len(processor.encode(task, prompt, media).input_ids) < len(encoded.input_ids)

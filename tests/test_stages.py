@@ -233,6 +233,8 @@ def test_a_new_language_model_says_more_than_its_last_word() -> None:
         initialise(model)
         spread = model.understand(ids).states[:, -1].std(0).mean()
     assert spread > 0.1
+    norm = model.language.qwen.model.language_model.norm.weight
+    assert torch.allclose(norm, torch.tensor(norm.numel() ** -0.5)), "a tied head meets embeddings of 1"
 
 
 def test_the_joint_stage_also_aligns_words_and_mask_features() -> None:

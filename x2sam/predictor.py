@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from x2sam.config import X2SamConfig
-from x2sam.engine import keep_memory_levels, set_image_size
 from x2sam.errors import CheckpointError, InputError
 from x2sam.live import Track
 from x2sam.media import Clip, Source, open_media, open_pushed
@@ -26,6 +25,7 @@ from x2sam.processing import X2SamProcessor
 from x2sam.requests import make_request
 from x2sam.result import Result
 from x2sam.session import MAX_NEW_TOKENS, Session, answer_options, autocast
+from x2sam.speed import keep_memory_levels, set_image_size
 from x2sam.strands import Asked, frame_result, new_tracker
 from x2sam.types import Prompt
 

@@ -59,7 +59,7 @@ def build(config: TrainConfig, source: Source) -> tuple[X2SamModel, X2SamProcess
             parameter.requires_grad_(True)
         if name.startswith(_names(config.frozen)):
             parameter.requires_grad_(False)
-    if config.stage == "talk":  # by now the embeddings know what words look like
+    if config.new_language:
         initialise_language(model)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -125,16 +125,16 @@ def initialise_language(model: X2SamModel) -> None:
             depth = 2 * len(text.layers) if onto_residual else 1
             nn.init.normal_(module.weight, std=(module.in_features * depth) ** -0.5)
     nn.init.ones_(text.norm.weight)
-    if not model.config.tie_word_embeddings:
-        width = text.config.hidden_size
+    width = text.config.hidden_size
+    if model.config.tie_word_embeddings:  # the head meets embeddings of 1
+        nn.init.constant_(text.norm.weight, width**-0.5)
+    else:
         turn = nn.init.orthogonal_(torch.empty(width, width))
         with torch.no_grad():
             model.language.qwen.lm_head.weight.copy_(text.embed_tokens.weight @ turn / width**0.5)
     if model.language.lexical is not None:  # what the context adds to the words enters as nothing
         for parameter in model.language.prompt_projector[-1].parameters():
             nn.init.zeros_(parameter)
-    else:  # the head meets the embeddings of 1
-        nn.init.constant_(text.norm.weight, text.config.hidden_size**-0.5)
 
 
 def load_matching(model: X2SamModel, folder: Path) -> list[str]:

@@ -32,6 +32,8 @@ class TrainConfig:
     """``imagenet`` fills a nano mask encoder with ImageNet weights when there is no ``init``."""
     stage: Stage = "joint"
     """Which parameters train: `x2sam.train.stages`."""
+    new_language: bool = False
+    """Start the language model's layers and head anew, from embeddings that have learned what words look like."""
     trains: str = ""
     """Comma-separated beginnings of parameter names that train beyond the stage's."""
     frozen: str = ""
@@ -156,6 +158,7 @@ _NANO_WORDS = {
 """What can be learned from words and regions by themselves. In training nothing of ``ovseg`` is held back."""
 
 _NANO_TALK = {"img_chat": 6, "img_gcgseg": 3, "img_reaseg": 4, "img_refseg": 1, "vid_chat": 1}
+"""What is answered in words, or has to be thought of."""
 
 _NANO_JOINT = {
     **{"img_genseg": 4, "img_ovseg": 2, "img_refseg": 4, "img_reaseg": 3, "img_gcgseg": 4, "img_intseg": 2},
@@ -241,6 +244,7 @@ def talk_nano() -> TrainConfig:
         "runs/talk_nano",
         init="runs/words_nano/model",
         stage="talk",
+        new_language=True,
         tasks=_NANO_TALK,
         lr=1.2e-3,
         beta2=0.98,

@@ -233,12 +233,7 @@ def _thought(rng: np.random.Generator, facts: Facts) -> Pair | None:
     asked = ask(rng, facts, absent)
     if asked is None:
         return None
-    k = asked.phrase.target
-    if k is None:
-        return asked.phrase.text, "There is no such thing."
-    noun = Noun(facts.category[k] or "object", facts.colour[k])
-    because = "" if is_plural(noun.name) else f", because {asked.because}"
-    return asked.phrase.text, f"It is the {noun.text}{because}."
+    return asked.phrase.text, asked.answer(facts) or "There is no such thing."
 
 
 IMAGE_FORMS: tuple[Form, ...] = (

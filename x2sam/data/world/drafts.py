@@ -10,7 +10,7 @@ import numpy as np
 from x2sam.data.world.captions import caption, chat
 from x2sam.data.world.casting import Allowed, Look
 from x2sam.data.world.facts import Facts
-from x2sam.data.world.language import Noun, Phrase, is_plural, mislead, refer
+from x2sam.data.world.language import Noun, Phrase, mislead, refer
 from x2sam.data.world.questions import Question, ask
 from x2sam.data.world.scene import MIN_VISIBLE
 from x2sam.data.world.vocabulary import COLOURS, STUFF, TEXTURES, held_back, is_thing
@@ -200,12 +200,7 @@ def questions(draft: Draft) -> Content | None:
     if not found:
         return None
     last = list(found.values())[-1]
-    answer = None
-    if (k := last.phrase.target) is not None and draft.chance(0.5):
-        noun = Noun(facts.category[k] or "object", facts.colour[k])
-        answer = f"It is the {noun.text}, because {last.because}."
-        if is_plural(noun.name):
-            answer = f"It is the {noun.text}."
+    answer = last.answer(facts) if last.phrase.target is not None and draft.chance(0.5) else None
     return _asked(draft, [q.phrase for q in found.values()], answer)
 
 

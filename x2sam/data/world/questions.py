@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from x2sam.data.world.facts import Facts, Truth
-from x2sam.data.world.language import TRIES, Noun, Phrase, anchor_phrase
+from x2sam.data.world.language import TRIES, Noun, Phrase, anchor_phrase, is_plural
 from x2sam.data.world.vocabulary import GROUP_NOUNS
 
 
@@ -94,6 +94,14 @@ class Question:
 
     phrase: Phrase
     because: str
+
+    def answer(self, facts: Facts) -> str | None:
+        """One line that names whom it means and says why; None where it means nothing."""
+        k = self.phrase.target
+        if k is None:
+            return None
+        noun = Noun(facts.category[k] or "object", facts.colour[k])
+        return f"It is the {noun.text}" + ("." if is_plural(noun.name) else f", because {self.because}.")
 
 
 Form = Callable[[np.random.Generator, Facts], "Question | None"]

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from x2sam.errors import InputError
+from x2sam.model.eyes import STRIDE
 from x2sam.model.modeling import X2SamModel
 from x2sam.processing import X2SamProcessor
-
-STRIDE = 32
-"""Of the mask encoder's deepest stage: sides of frames are its multiples."""
 
 
 def set_image_size(model: X2SamModel, processor: X2SamProcessor, side: int) -> None:
