@@ -165,6 +165,18 @@ def test_a_prompt_means_what_it_is_drawn_on(kind, drawn, meant):
     assert found.query == meant
 
 
+def test_nothing_of_an_object_lies_far_outside_of_its_box():
+    """A mask that leaks is cut where the box ends, a twentieth later: hands are not exact."""
+    drawn = np.zeros(SIZE, dtype=bool)
+    drawn[12:36, 20:60] = True  # 24 x 40 pixels
+    asked = Condition(region=Region(RLE.encode(drawn), "box"))
+    (found,) = answer("img_intseg", classes((0.9,)), [box(4, 4, 16, 16)], [asked], prompt_masks=[drawn])
+    rows, columns = np.nonzero(found.rle.decode())
+    assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (12, 37, 20, 62)
+    (free,) = answer("img_intseg", classes((0.9,)), [box(4, 4, 16, 16)], [asked])
+    assert free.rle.area > found.rle.area
+
+
 def test_an_object_is_where_its_mask_was_carried():
     """However sure a query is elsewhere; one that agrees draws it with its own outline."""
     scores, carried = classes((0.9,), (0.1,)), torch.zeros(1, LOW, LOW)

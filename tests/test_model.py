@@ -435,6 +435,19 @@ def test_region_coordinates(model: X2SamModel, varied: Callable[..., X2SamModel]
         assert close(read[0], sampler.project(stage)[0, :, 0, 1].expand_as(read[0]), 1e-6)
 
 
+@pytest.mark.parametrize("positions", [False, True])
+def test_like_regions_differ_by_where_they_are(varied: Callable[..., X2SamModel], positions: bool) -> None:
+    """On a picture that is everywhere the same, regions differ by their place alone, if they may say it."""
+    sampler = varied(region_positions=positions, image_size=8).region_sampler
+    stage = torch.ones(1, 4, 4, 64)
+    masks = torch.zeros(3, 8, 8, dtype=torch.bool)
+    masks[0, :2, :2] = masks[1, :2, :2] = masks[2, 5:, 6:] = True
+    with torch.no_grad():
+        read = sampler(FrameFeatures((stage, stage, stage), (stage,)), masks, torch.zeros(3, dtype=torch.long))
+    assert torch.equal(read[0], read[1])
+    assert torch.allclose(read[0], read[2], atol=1e-6) != positions
+
+
 # --- wrong input ------------------------------------------------------------------------------------------------------
 
 

@@ -21,12 +21,15 @@ from torch import Tensor
 from x2sam.candidates import AnswerOptions, Candidate, FrameLogits, Pick, Size, rules_of
 from x2sam.errors import InputError
 from x2sam.masks import RLE, BoolMask, iou_matrix, union
+from x2sam.regions import grown
 from x2sam.tasks import Task
 from x2sam.types import Condition
 
 __all__ = ["AnswerOptions", "Candidate", "answer_frame", "best", "instances", "panoptic", "semantic"]
 
 DEFAULTS = AnswerOptions()
+BOX_MARGIN = 0.05
+"""Nothing of an object lies further outside of its box than this part of the box's sides: hands are not exact."""
 
 
 def answer_frame(
@@ -178,6 +181,8 @@ def best(
     found = [
         c if c.query is None or c.query < queries else replace(c, query=None) for c in frame.cut(picks, alone=True)
     ]
+    boxes = {c: box for c, box in enumerate(prompts) if pointed[c] and box is not None and _kind(frame, c) == "box"}
+    found = [_within(c, grown(boxes[c.condition], BOX_MARGIN)) if c.condition in boxes else c for c in found]
     groups = [list(group) for _, group in groupby(found, key=lambda found: found.condition)]
     answers = [_merge(group, sum(found.score for found in group) / len(group)) for group in groups]
     if rules.follow:
@@ -225,6 +230,19 @@ def _shown(frame: FrameLogits, prompts: Sequence[BoolMask | None]) -> dict[int, 
 def _kind(frame: FrameLogits, condition: int) -> str:
     region = frame.conditions[condition].region
     return region.kind if region is not None else "mask"
+
+
+def _within(found: Candidate, window: BoolMask) -> Candidate:
+    """What of a candidate lies in ``window``."""
+    assert found.low is not None
+    assert found.soft is not None
+    small = _shrunk(window, (found.low.height, found.low.width))
+    return replace(
+        found,
+        rle=RLE.encode(found.rle.decode() & window),
+        low=RLE.encode(found.low.decode() & small),
+        soft=found.soft * torch.from_numpy(small).to(found.soft.device),
+    )
 
 
 def _merge(members: list[Candidate], score: float) -> Candidate:
@@ -277,10 +295,20 @@ def _agreement(frame: FrameLogits, condition: int, prompt: BoolMask | None) -> T
     kind = _kind(frame, condition)
     if kind in ("point", "scribble"):
         return (ours & drawn).sum((1, 2)) / drawn.sum()
-    if kind == "box":
-        rows, columns = ours.any(2), ours.any(1)  # [Q, h], [Q, w]
-        ours = _span(rows)[:, :, None] & _span(columns)[:, None]
+    if kind == "box":  # only what is inside will be answered
+        inside = ours & drawn
+        kept = inside.sum((1, 2)) / ours.sum((1, 2)).clamp_min(1)
+        return kept * _overlap(_box(inside), _box(drawn[None]))
+    return _overlap(ours, drawn)
+
+
+def _overlap(ours: Tensor, drawn: Tensor) -> Tensor:
     return (ours & drawn).sum((1, 2)) / (ours | drawn).sum((1, 2)).clamp_min(1)
+
+
+def _box(masks: Tensor) -> Tensor:
+    """The filled boxes around masks ``[Q, h, w]``."""
+    return _span(masks.any(2))[:, :, None] & _span(masks.any(1))[:, None]
 
 
 def _span(marks: Tensor) -> Tensor:

@@ -78,6 +78,8 @@ class X2SamConfig(PreTrainedConfig):
     """The release maps pixel k of n to k/n without the half-pixel centre; False is the unbiased mapping."""
     fine_regions: bool = False
     """Regions are looked up in the finest map of the pyramid (stride 4) rather than in the third stage (16, folded)."""
+    region_positions: bool = False
+    """A region's embeddings also say where it is (ours): a small model has no other way to tell two like things."""
     conditions_before_norm: bool = True
     """Condition and ``<SEG>`` embeddings come from the language model's last layer before its final norm."""
     plain_positions: bool = True
@@ -281,6 +283,7 @@ def nano() -> X2SamConfig:
         region_tokens=4,
         region_corner_coordinates=False,
         fine_regions=True,
+        region_positions=True,
         seg_token_id=7,
         phrase_start_token_id=8,
         phrase_end_token_id=9,

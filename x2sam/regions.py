@@ -141,6 +141,15 @@ def _number(text: str, whole: str) -> float:
         raise InputError(f"Got {text!r} in {whole!r}", "a number of pixels") from None
 
 
+def grown(boxes: BoolMask, share: float) -> BoolMask:
+    """Filled boxes ``[H, W]``, each with ``share`` of its sides more at every side."""
+    out = np.zeros_like(boxes)
+    for window in ndimage.find_objects(ndimage.label(boxes)[0]):
+        margins = [round(share * (s.stop - s.start)) for s in window]
+        out[tuple(slice(max(s.start - m, 0), s.stop + m) for s, m in zip(window, margins, strict=True))] = True
+    return out
+
+
 # --- what benchmarks draw ---------------------------------------------------------------------------------------------
 
 

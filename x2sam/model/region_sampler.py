@@ -2,7 +2,7 @@
 
 Points inside the region are looked up in the mask encoder's third stage and pooled; there are no parameters but the
 projector that lifts the features to the language model's width (X2SAM, section 3). A small model has few cells there,
-so it may look the points up in the finest map of the pyramid instead.
+so it may look the points up in the finest map of the pyramid instead, and be told where a region is.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from x2sam.errors import InputError
 from x2sam.model.frames import FrameFeatures
 from x2sam.model.layers import projector
 
+OCTAVES = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Of the waves that say where a region is: half a wave to eight half waves over a side."""
+
 
 class RegionSampler(nn.Module):
     """Region masks and frames' features -> region embeddings."""
@@ -26,6 +29,7 @@ class RegionSampler(nn.Module):
         self.corner_coordinates = config.region_corner_coordinates
         self.fine = config.fine_regions
         self.projector = projector(config.hidden_dim if self.fine else 4 * stage_dim, language_dim)
+        self.position = nn.Linear(8 * len(OCTAVES), language_dim, bias=False) if config.region_positions else None
 
     def project(self, stage: Tensor) -> Tensor:
         """Fold 2x2 cells into channels and project: ``[F, h, w, C]`` -> ``[F, D, h/2, w/2]``."""
@@ -58,7 +62,17 @@ class RegionSampler(nn.Module):
             maps.float()[frames], grid[:, :, None], align_corners=self.corner_coordinates
         )  # [N, D, P, 1]
         pooled = F.avg_pool1d(found.squeeze(-1), self.points // self.tokens).transpose(1, 2)  # [N, tokens, D]
-        return self.projector(pooled.to(stage.dtype)) if self.fine else pooled.to(stage.dtype)
+        embedded = self.projector(pooled.to(stage.dtype)) if self.fine else pooled.to(stage.dtype)
+        if self.position is None:
+            return embedded
+        return embedded + self.position(waves(points / size).to(stage.dtype))[:, None]
+
+
+def waves(points: Tensor) -> Tensor:
+    """Sines and cosines, of several octaves, of the box around points ``[N, P, 2]`` in 0..1 -> ``[N, 8 * octaves]``."""
+    box = torch.cat([points.amin(1), points.amax(1)], 1)  # [N, 4]
+    phase = torch.pi * torch.tensor(OCTAVES, device=points.device) * box[..., None]
+    return torch.cat([phase.sin(), phase.cos()], -1).flatten(1)
 
 
 def check_regions(masks: Tensor, frames: Tensor, count: int, side: int) -> None:
