@@ -60,6 +60,8 @@ class TrainConfig:
     """Height and width of generated frames."""
     negatives: int = 10
     """Most conditions of a generated list that match nothing."""
+    phrases: int = 0
+    """Most phrases or questions about one generated picture; 0: as few as people ask."""
     workers: int = 1
     """Processes that prepare batches; 0 prepares them in the training process."""
 
@@ -151,38 +153,31 @@ _ALL_TASKS = {
 _FINE = ",".join(f"mask_encoder.backbone.{part}." for part in ("stem", "blocks.0", "blocks.1"))
 
 
+_NANO: dict[str, Any] = {
+    **{"world_size": 160, "clip_length": 3, "video_accumulation": 1, "frozen": _FINE, "threads": 1},
+    **{"slow_prefix": "mask_encoder.backbone.", "decay_vectors": False, "beta2": 0.98},
+    **{"updates": 100_000, "validation_samples": 0},
+}
+"""What the stages of nano share. Made for two processes of one thread; their length is told in minutes."""
+
 _NANO_WORDS = {
-    **{"img_genseg": 3, "img_ovseg": 3, "img_refseg": 4, "img_gcgseg": 1, "img_intseg": 1, "img_vgdseg": 2},
-    **{"vid_genseg": 1, "vid_objseg": 1, "vid_vgdseg": 1},
+    **{"img_genseg": 5, "img_ovseg": 2, "img_refseg": 1, "img_gcgseg": 1, "img_intseg": 4, "img_vgdseg": 3},
+    **{"vid_genseg": 1, "vid_refseg": 1, "vid_objseg": 2, "vid_vgdseg": 1},
 }
 """What can be learned from words and regions by themselves. In training nothing of ``ovseg`` is held back."""
 
-_NANO_TALK = {"img_chat": 6, "img_gcgseg": 3, "img_reaseg": 4, "img_refseg": 1, "vid_chat": 1}
+_NANO_TALK = {"img_chat": 5, "img_gcgseg": 4, "img_reaseg": 6, "img_refseg": 6, "vid_chat": 1}
 """What is answered in words, or has to be thought of."""
 
 _NANO_JOINT = {
-    **{"img_genseg": 4, "img_ovseg": 2, "img_refseg": 4, "img_reaseg": 3, "img_gcgseg": 4, "img_intseg": 2},
-    **{"img_vgdseg": 2, "img_chat": 1, "vid_genseg": 1, "vid_refseg": 1, "vid_reaseg": 1, "vid_gcgseg": 1},
+    **{"img_genseg": 4, "img_ovseg": 1, "img_refseg": 4, "img_reaseg": 4, "img_gcgseg": 3, "img_intseg": 3},
+    **{"img_vgdseg": 2, "img_chat": 2, "vid_genseg": 1, "vid_refseg": 1, "vid_reaseg": 1, "vid_gcgseg": 1},
     **{"vid_objseg": 1, "vid_vgdseg": 1, "vid_chat": 1},
 }
 
 
 def _nano(out: str, image_batch: int = 4, **settings: Any) -> TrainConfig:
-    """What all stages of nano share. Made for two processes of one thread."""
-    return TrainConfig(
-        out=out,
-        world_size=160,
-        frozen=_FINE,
-        image_batch=image_batch,
-        video_batch=image_batch // 2,
-        video_accumulation=1,
-        clip_length=3,
-        slow_prefix="mask_encoder.backbone.",
-        decay_vectors=False,
-        updates=100_000,
-        threads=1,
-        **settings,
-    )
+    return TrainConfig(out, **_NANO | {"image_batch": image_batch, "video_batch": image_batch // 2} | settings)
 
 
 def agnostic_nano() -> TrainConfig:
@@ -207,13 +202,11 @@ def names_nano() -> TrainConfig:
         "runs/names_nano",
         init="runs/agnostic_nano/model",
         stage="names",
-        tasks={"img_genseg": 3, "img_ovseg": 2},
+        tasks={"img_genseg": 4, "img_ovseg": 3},
         negatives=100,
         lr=1e-3,
-        slow_scale=0.4,
-        beta2=0.98,
-        max_minutes=40,
-        validation_samples=0,
+        slow_scale=0.5,
+        max_minutes=80,
         seed=3,
         image_batch=8,
     )
@@ -227,31 +220,28 @@ def words_nano() -> TrainConfig:
         init="runs/names_nano/model",
         stage="words",
         tasks=_NANO_WORDS,
-        negatives=100,
-        lr=8e-4,
-        slow_scale=0.3,
-        beta2=0.98,
-        max_minutes=52,
-        validation_samples=0,
+        negatives=40,
+        lr=7e-4,
+        slow_scale=0.2,
+        max_minutes=50,
         seed=4,
     )
 
 
 def talk_nano() -> TrainConfig:
     """Before phase 2 of nano: the language model learns to speak about pictures and to think of what is asked. No masks
-    are decoded, so an update takes a fraction of the time."""
+    are decoded, so an update takes a fraction of the time, and many questions about one picture cost little."""
     return _nano(
         "runs/talk_nano",
         init="runs/words_nano/model",
         stage="talk",
         new_language=True,
         tasks=_NANO_TALK,
+        phrases=12,
         lr=1.2e-3,
-        beta2=0.98,
         max_minutes=45,
-        validation_samples=0,
         seed=6,
-        image_batch=6,
+        image_batch=8,
     )
 
 
@@ -262,10 +252,12 @@ def joint_nano() -> TrainConfig:
         init="runs/talk_nano/model",
         stage="all",
         tasks=_NANO_JOINT,
+        video_batch=1,
+        clip_length=5,
         lr=7e-4,
         slow_scale=0.2,
-        beta2=0.98,
         max_minutes=78,
+        validation_samples=8,
         seed=5,
     )
 

@@ -14,7 +14,12 @@ from x2sam.train.sampler import Source
 
 
 def open_source(
-    name: str, split: Literal["train", "val"], side: int, frames: int, negatives: int = NEGATIVES
+    name: str,
+    split: Literal["train", "val"],
+    side: int,
+    frames: int,
+    negatives: int = NEGATIVES,
+    phrases: int = 0,
 ) -> Source:
     """The generated world (``world``), a folder of annotations (`open_own`), or ``module:Class`` built with the split.
 
@@ -26,9 +31,10 @@ def open_source(
         side: height and width of the world's frames.
         frames: of the world's clips.
         negatives: most conditions of the world's lists that match nothing.
+        phrases: most phrases about one of the world's pictures; 0: as few as people ask.
     """
     if name == "world":
-        return World(split, size=(side, side), frames=frames, negatives=negatives)
+        return World(split, size=(side, side), frames=frames, negatives=negatives, phrases=phrases)
     if Path(name).is_dir():
         return open_own(Path(name), split)
     module, _, cls = name.partition(":")

@@ -44,6 +44,8 @@ class Draft:
     """What is held back and was put into the scene on purpose."""
     negatives: int = NEGATIVES
     """Most conditions of a list that match nothing."""
+    phrases: int = 0
+    """Most phrases or questions about one picture; 0: as few as people ask."""
 
     def chance(self, probability: float) -> bool:
         return bool(self.rng.random() < probability)
@@ -171,11 +173,11 @@ def _other(draft: Draft, positives: list[Noun]) -> Noun | None:
 
 
 def expressions(draft: Draft) -> Content | None:
-    """One to four referring phrases, each for another thing or for nothing."""
+    """Referring phrases (one to four, where no more are wanted), each for another thing or for nothing."""
     facts, rng = draft.facts, draft.rng
     phrases: dict[str, Phrase] = {}
-    targets = rng.permutation(len(facts)).tolist()
-    for _ in range(min(_few(draft.fate), len(facts))):
+    targets = rng.permutation(len(facts)).tolist() * (2 if draft.phrases else 1)
+    for _ in range(min(_asking(draft, 4), len(targets))):
         phrase = None
         if draft.fate.random() < draft.absent:
             phrase = mislead(rng, facts, tuple(n for n in draft.names if is_thing(n)), draft.allowed)
@@ -189,11 +191,14 @@ def expressions(draft: Draft) -> Content | None:
 
 
 def questions(draft: Draft) -> Content | None:
-    """One or two questions, each with another answer or with none; half of the time the last answer is explained."""
+    """Questions, each with an answer or with none; half of the time the last answer is explained.
+
+    One or two, each with another answer, where no more are wanted.
+    """
     facts, found, taken = draft.facts, dict[str, Question](), set[int | None]()
-    for _ in range(_few(draft.fate, 2)):
+    for _ in range(_asking(draft, 2)):
         question = ask(draft.rng, facts, bool(draft.fate.random() < draft.absent))
-        if question is None or question.phrase.target in taken - {None}:
+        if question is None or (not draft.phrases and question.phrase.target in taken - {None}):
             break
         taken.add(question.phrase.target)
         found[question.phrase.text] = question
@@ -207,6 +212,11 @@ def questions(draft: Draft) -> Content | None:
 def _asked(draft: Draft, phrases: list[Phrase], answer: str | None = None) -> Content:
     owners = [(i, p.target) for i, p in enumerate(phrases) if p.target is not None]
     return Content(Prompt(tuple(Condition(p.text) for p in phrases)), tracks(draft.facts, owners), answer)
+
+
+def _asking(draft: Draft, usual: int) -> int:
+    """How much is asked about one picture."""
+    return int(draft.fate.integers(1, draft.phrases + 1)) if draft.phrases else _few(draft.fate, usual)
 
 
 def _few(rng: np.random.Generator, most: int = 4) -> int:

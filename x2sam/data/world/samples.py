@@ -47,6 +47,8 @@ class World:
         seed: another seed is another world.
         absent: share of the referring phrases and questions that match nothing.
         negatives: most conditions of a list that match nothing; the model must tell each thing from all of them.
+        phrases: most referring phrases or questions about one picture; 0: as few as people ask. More of them teach a
+            language model more for the same looking.
     """
 
     def __init__(
@@ -57,13 +59,14 @@ class World:
         seed: int = 0,
         absent: float = 0.15,
         negatives: int = NEGATIVES,
+        phrases: int = 0,
     ) -> None:
         if split not in SPLITS:
             raise InputError(f"Got the split {split!r}", f"one of: {', '.join(SPLITS)}")
         if min(size) < 64 or frames < 2:
             raise InputError(f"Got frames of {size[1]}x{size[0]} pixels, {frames} to a clip", "64x64 and 2 at least")
         self.split, self.size, self.frames, self.seed = split, size, frames, seed
-        self.absent, self.negatives = absent, negatives
+        self.absent, self.negatives, self.phrases = absent, negatives, phrases
         self.categories: tuple[str, ...] = tuple(n for n in (*THINGS, *STUFF) if n not in HELD_OUT)
         """Names of the things and the stuff that training shows; `is_thing` tells them apart."""
         self.held_out: tuple[str, ...] = HELD_OUT
@@ -122,7 +125,8 @@ class World:
         allowed = _in_training if new is None else _always
         scene = build(rng, recipes[rng.integers(len(recipes))], names, _in_training, frames, self.size, tuple(looks))
         words = (*self.categories, *self.held_out) if new == "category" else self.categories
-        return Draft(rng, fate, Facts(scene), words, allowed, self.absent, tuple(looks), self.negatives)
+        facts, shown = Facts(scene), tuple(looks)
+        return Draft(rng, fate, facts, words, allowed, self.absent, shown, self.negatives, self.phrases)
 
 
 def _by_name(rng: np.random.Generator, kind: str, new: str | None) -> bool:
