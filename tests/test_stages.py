@@ -221,6 +221,27 @@ def test_the_talk_stage_decodes_no_masks_and_trains_the_language_model_alone() -
     assert model.language.lexical.weight.grad is None
 
 
+def test_the_context_says_how_much_a_word_counts() -> None:
+    """From nothing to twice; at first, and where there is no context, every word counts once."""
+    model = lexical_model()
+    language, config = model.language, model.config
+    ids = torch.tensor([[config.phrase_start_token_id, 10, 11, config.phrase_end_token_id]])
+    spans = torch.zeros_like(ids)
+    states = torch.zeros(1, 4, config.language_config.text_config.hidden_size)
+    states[0, 1, 0], states[0, 2, 0] = 1, -1
+    spelled = language.spell(ids)
+    with torch.no_grad():
+        alone = language.guide(None, spans, ids, spelled).tokens
+        context = language.prompt_projector(states)
+        first = language.guide(states, spans, ids, spelled).tokens - context
+        language.relevance[0] = 50
+        weighed = language.guide(states, spans, ids, spelled).tokens - context
+    assert torch.allclose(first, alone, atol=1e-6)
+    assert torch.allclose(weighed[0, 1], 2 * alone[0, 1], atol=1e-5)
+    assert torch.allclose(weighed[0, 2], torch.zeros(()), atol=1e-5)
+    assert alone[0, 2].abs().max() > 1e-3
+
+
 def test_a_new_language_model_says_more_than_its_last_word() -> None:
     """Beside embeddings of 1, layers that start at 0.02 leave nearly nothing but the last word."""
     config = tiny()

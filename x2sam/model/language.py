@@ -53,6 +53,7 @@ class LanguageSide(nn.Module):
         self.prompt_projector = projector(config.language_config.text_config.hidden_size, config.hidden_dim)
         hidden = config.language_config.text_config.hidden_size
         self.lexical = nn.Linear(hidden, config.hidden_dim, bias=False) if config.lexical_conditions else None
+        self.relevance = nn.Parameter(torch.zeros(hidden)) if config.lexical_conditions else None
         self.background = nn.Embedding(1, config.hidden_dim)
         if config.rotary_dtype != "float32":
             for rotary in (self.qwen.model.visual.rotary_pos_emb, self.qwen.model.language_model.rotary_emb):
@@ -193,7 +194,8 @@ class LanguageSide(nn.Module):
         """Condition, token and ``<SEG>`` embeddings of every sample.
 
         Args:
-            states: ``[B, L, D_llm]``; None lets words and regions speak for themselves.
+            states: ``[B, L, D_llm]``; None lets words and regions speak for themselves. With lexical conditions they
+                also say how much every word counts.
             condition_ids: ``[B, L]``, index of the condition a position belongs to, -1 outside.
             input_ids: ``[B, L]``.
             spelled: ``[B, L, D_llm]``, words and regions without context; needed with lexical conditions only.
@@ -207,6 +209,8 @@ class LanguageSide(nn.Module):
             spoken = input_ids.gather(1, token_index)
             marker = (spoken == self.config.phrase_start_token_id) | (spoken == self.config.phrase_end_token_id)
             told.append(self.lexical(_at(spelled, token_index)) * ~marker[..., None])
+            if states is not None:  # in "the cup below the boat" it is not the boat that is meant
+                told[0] = told[0] * 2 * (_at(states, token_index) @ self.relevance).sigmoid()[..., None]
         if states is not None:
             told.append(self.prompt_projector(_at(states, token_index)))
         embedded = sum(told[1:], told[0]) * token_mask[..., None]

@@ -113,6 +113,8 @@ class X2SamModel(PreTrainedModel):
             initialization.constant_(module.scale, 1e-6)
         elif isinstance(module, ClassHead) and module.logit_scale is not None:
             initialization.constant_(module.logit_scale, torch.tensor(1 / 0.07).log().item())
+        elif isinstance(module, LanguageSide) and module.relevance is not None:
+            initialization.zeros_(module.relevance)  # at first every word counts alike
         elif isinstance(module, X2SamModel):
             initialization.normal_(module.no_memory, std=self.config.initializer_range)
 

@@ -38,6 +38,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     ),
     "talk": (
         "language.prompt_projector.",
+        "language.relevance",
         "language.qwen.model.visual.merger.",
         "language.qwen.model.language_model.layers.",
         "language.qwen.model.language_model.norm.",
@@ -51,6 +52,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         "no_memory",
         "region_sampler.",
         "language.prompt_projector.",
+        "language.relevance",
         "language.lexical.",
         "alignment.",
         "language.background.",
