@@ -217,7 +217,7 @@ def test_the_talk_stage_decodes_no_masks_and_trains_the_language_model_alone() -
     assert layer.grad.abs().sum() > 0, "what a condition means reaches the layers through what the features answer"
     out.loss_language.backward()
     trained = {n for n, p in model.named_parameters() if p.grad is not None}
-    assert all(n.startswith("language.") for n in trained)
+    assert all(n.startswith(("language.", "position.")) for n in trained)
     assert model.language.lexical.weight.grad is None
 
 

@@ -103,3 +103,13 @@ def tokens(feature_map: Tensor) -> Tensor:
 def projector(dim_in: int, dim_out: int) -> nn.Sequential:
     """The two-layer projector of the paper: linear, GELU, linear."""
     return nn.Sequential(nn.Linear(dim_in, dim_out), nn.GELU(), nn.Linear(dim_out, dim_out))
+
+
+WAVES = 10
+"""Numbers that `waves` makes of one."""
+
+
+def waves(x: Tensor) -> Tensor:
+    """Places ``[..., n]`` in 0..1 -> ``[..., n * WAVES]``: sines and cosines of a quarter to four waves over a side."""
+    phase = torch.pi / 2 * x[..., None] * 2 ** torch.arange(WAVES // 2, device=x.device)
+    return torch.cat([phase.sin(), phase.cos()], -1).flatten(-2)

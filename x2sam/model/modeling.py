@@ -25,6 +25,7 @@ from x2sam.errors import CheckpointError, InputError
 from x2sam.model import efficientnet as _registered  # noqa: F401  the small backbone, by its model type
 from x2sam.model.frames import FrameFeatures, PixelDecoder
 from x2sam.model.language import LanguageSide, Prefix, Reading, marker_spans, share
+from x2sam.model.layers import WAVES, waves
 from x2sam.model.losses import Layer, Targets, alignment_loss, segmentation_losses
 from x2sam.model.mask_decoder import ClassHead, Guidance, MaskDecoder, Prediction
 from x2sam.model.mask_memory import FuserBlock, MemoryAttention, MemoryBank, MemoryEncoder
@@ -87,6 +88,7 @@ class X2SamModel(PreTrainedModel):
         self.mask_decoder = MaskDecoder(config)
         self.class_head = ClassHead(config)
         self.alignment = nn.Linear(config.hidden_dim, config.hidden_dim) if config.alignment_weight else None
+        self.position = nn.Linear(2 * WAVES, config.hidden_dim, bias=False) if config.alignment_weight else None
         self.memory_attention = MemoryAttention(config)
         self.memory_encoder = MemoryEncoder(config)
         self.no_memory = nn.Parameter(torch.zeros(config.hidden_dim))
@@ -117,6 +119,8 @@ class X2SamModel(PreTrainedModel):
             initialization.zeros_(module.relevance)  # at first every word counts alike
         elif isinstance(module, X2SamModel):
             initialization.normal_(module.no_memory, std=self.config.initializer_range)
+            if module.position is not None:
+                initialization.zeros_(module.position.weight)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
@@ -315,10 +319,14 @@ class X2SamModel(PreTrainedModel):
         return layers, bank, answers
 
     def _align(self, guidance: Guidance | None, mask_features: Tensor) -> Tensor | None:
-        """What the mask features alone say of every condition, ``[B, C, h, w]``."""
-        if self.alignment is None or guidance is None:
+        """What the mask features alone, and where they are, say of every condition, ``[B, C, h, w]``."""
+        if self.alignment is None or self.position is None or guidance is None:
             return None
-        return torch.einsum("bcd,bdhw->bchw", self.alignment(guidance.conditions[:, :-1]), mask_features)
+        height, width = mask_features.shape[-2:]
+        rows, columns = (torch.arange(n, device=mask_features.device).add(0.5) / n for n in (height, width))
+        places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1)  # [h, w, 2]
+        here = self.position(waves(places).to(mask_features.dtype)).permute(2, 0, 1)
+        return torch.einsum("bcd,bdhw->bchw", self.alignment(guidance.conditions[:, :-1]), mask_features + here)
 
     def _classify(self, queries: Tensor, masks: Tensor, guidance: Guidance | None, answers: Tensor | None) -> Tensor:
         """Class logits ``[B, Q, C+1]``: what a query says, and what the features inside of its mask say."""

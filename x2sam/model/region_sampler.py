@@ -14,10 +14,7 @@ from torch import Tensor, nn
 from x2sam.config import X2SamConfig
 from x2sam.errors import InputError
 from x2sam.model.frames import FrameFeatures
-from x2sam.model.layers import projector
-
-OCTAVES = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Of the waves that say where a region is: half a wave to eight half waves over a side."""
+from x2sam.model.layers import WAVES, projector, waves
 
 
 class RegionSampler(nn.Module):
@@ -29,7 +26,7 @@ class RegionSampler(nn.Module):
         self.corner_coordinates = config.region_corner_coordinates
         self.fine = config.fine_regions
         self.projector = projector(config.hidden_dim if self.fine else 4 * stage_dim, language_dim)
-        self.position = nn.Linear(8 * len(OCTAVES), language_dim, bias=False) if config.region_positions else None
+        self.position = nn.Linear(4 * WAVES, language_dim, bias=False) if config.region_positions else None
 
     def project(self, stage: Tensor) -> Tensor:
         """Fold 2x2 cells into channels and project: ``[F, h, w, C]`` -> ``[F, D, h/2, w/2]``."""
@@ -65,14 +62,9 @@ class RegionSampler(nn.Module):
         embedded = self.projector(pooled.to(stage.dtype)) if self.fine else pooled.to(stage.dtype)
         if self.position is None:
             return embedded
-        return embedded + self.position(waves(points / size).to(stage.dtype))[:, None]
-
-
-def waves(points: Tensor) -> Tensor:
-    """Sines and cosines, of several octaves, of the box around points ``[N, P, 2]`` in 0..1 -> ``[N, 8 * octaves]``."""
-    box = torch.cat([points.amin(1), points.amax(1)], 1)  # [N, 4]
-    phase = torch.pi * torch.tensor(OCTAVES, device=points.device) * box[..., None]
-    return torch.cat([phase.sin(), phase.cos()], -1).flatten(1)
+        places = points / size
+        box = torch.cat([places.amin(1), places.amax(1)], 1)  # [N, 4]
+        return embedded + self.position(waves(box).to(stage.dtype))[:, None]
 
 
 def check_regions(masks: Tensor, frames: Tensor, count: int, side: int) -> None:

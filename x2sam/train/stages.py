@@ -32,6 +32,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         "no_memory",
         "region_sampler.",
         "alignment.",
+        "position.",
         "language.lexical.",
         "language.background.",
         "language.qwen.model.language_model.embed_tokens.",
@@ -39,6 +40,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "talk": (
         "language.prompt_projector.",
         "language.relevance",
+        "position.",
         "language.qwen.model.visual.merger.",
         "language.qwen.model.language_model.layers.",
         "language.qwen.model.language_model.norm.",
@@ -55,6 +57,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         "language.relevance",
         "language.lexical.",
         "alignment.",
+        "position.",
         "language.background.",
         "language.qwen.model.visual.merger.",
         "language.qwen.model.visual.deepstack_merger_list.",
