@@ -242,6 +242,24 @@ def test_the_context_says_how_much_a_word_counts() -> None:
     assert alone[0, 2].abs().max() > 1e-3
 
 
+def test_a_condition_may_be_answered_by_where_a_pixel_is() -> None:
+    """Where all features are alike, places differ as soon as their waves are weighed, and rows differ from columns."""
+    model = lexical_model()
+    config = model.config
+    batch = collate([Request(config, 1).phrase(3).phrase(1).seg()])
+    alike = torch.ones(1, config.hidden_dim, 5, 7)
+    with torch.no_grad():
+        guidance = model.understand(**batch).guidance
+        model.position.weight.zero_()
+        before = model._align(guidance, alike)
+        model.position.weight[:, : model.position.in_features // 2] = 0.1  # of rows only
+        after = model._align(guidance, alike)
+    assert before.shape == after.shape == (1, 2, 5, 7)
+    assert before.flatten(2).std(-1).max() < 1e-5
+    assert after.std(2).min() > 1e-3
+    assert after.std(3).max() < 1e-5
+
+
 def test_a_new_language_model_says_more_than_its_last_word() -> None:
     """Beside embeddings of 1, layers that start at 0.02 leave nearly nothing but the last word."""
     config = tiny()
