@@ -50,6 +50,7 @@ def loss_shares(counts: Tensor, rank: int) -> Tensor:
     """
     processes = len(counts)
     total = counts.sum((0, 1)).clamp_min(1e-9)
+    total[1].clamp_min_(1.0)  # where nothing is to be found, what is said of absent things counts like one mask
     mean = counts[rank].clone()
     # The model divides mask losses by the average number over processes (at least one), not by its own.
     mean[:, 1] = counts[:, :, 1].mean(0).clamp_min(1.0)
