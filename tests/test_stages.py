@@ -217,7 +217,7 @@ def test_the_talk_stage_decodes_no_masks_and_trains_the_language_model_alone() -
     assert layer.grad.abs().sum() > 0, "what a condition means reaches the layers through what the features answer"
     out.loss_language.backward()
     trained = {n for n, p in model.named_parameters() if p.grad is not None}
-    assert all(n.startswith(("language.", "position.")) for n in trained)
+    assert all(n.startswith(("language.", "alignment.position.")) for n in trained)
     assert model.language.lexical.weight.grad is None
 
 
@@ -250,9 +250,9 @@ def test_a_condition_may_be_answered_by_where_a_pixel_is() -> None:
     alike = torch.ones(1, config.hidden_dim, 5, 7)
     with torch.no_grad():
         guidance = model.understand(**batch).guidance
-        model.position.weight.zero_()
+        model.alignment.position.weight.zero_()
         before = model._align(guidance, alike)
-        model.position.weight[:, : model.position.in_features // 2] = 0.1  # of rows only
+        model.alignment.position.weight[:, : model.alignment.position.in_features // 2] = 0.1  # of rows only
         after = model._align(guidance, alike)
     assert before.shape == after.shape == (1, 2, 5, 7)
     assert before.flatten(2).std(-1).max() < 1e-5
@@ -283,6 +283,6 @@ def test_the_joint_stage_also_aligns_words_and_mask_features() -> None:
     batch = collate([Request(config, 1).phrase(3).phrase(2).seg()])
     out = model(**batch, frames=clips(config, 1, 1), targets=[[targets(config, [0, 1], 0)]])
     out.parts["loss_align"].backward()
-    assert model.alignment.weight.grad.abs().sum() > 0
+    assert model.alignment.project.weight.grad.abs().sum() > 0
     assert model.language.lexical.weight.grad.abs().sum() > 0
     assert model.language.prompt_projector[0].weight.grad.abs().sum() > 0

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from x2sam.config import X2SamConfig
-from x2sam.model.layers import Attention, sine_positions, tokens
+from x2sam.model.layers import WAVES, Attention, sine_positions, tokens, waves
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,26 @@ class ClassHead(nn.Module):
         logits = (self.logit_scale.exp() * cosine).clamp(-50, 50)
         nowhere = max(-1e6, torch.finfo(logits.dtype).min)  # float16 ends at 65504
         return logits.masked_fill(~guidance.condition_mask[:, None], nowhere)
+
+
+class Alignment(nn.Module):
+    """What the mask features themselves, and where they are, answer to the conditions (ours; small models need it).
+
+    A mask's mean answer is a name for it that no query had to learn, and ``the leftmost`` is answered by place.
+    """
+
+    def __init__(self, config: X2SamConfig) -> None:
+        super().__init__()
+        self.project = nn.Linear(config.hidden_dim, config.hidden_dim)
+        self.position = nn.Linear(2 * WAVES, config.hidden_dim, bias=False)
+
+    def forward(self, conditions: Tensor, mask_features: Tensor) -> Tensor:
+        """Conditions ``[B, C, D]`` and mask features ``[B, D, h, w]`` -> answers ``[B, C, h, w]``."""
+        height, width = mask_features.shape[-2:]
+        rows, columns = (torch.arange(n, device=mask_features.device).add(0.5) / n for n in (height, width))
+        places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1)  # [h, w, 2]
+        here = self.position(waves(places).to(mask_features.dtype)).permute(2, 0, 1)
+        return torch.einsum("bcd,bdhw->bchw", self.project(conditions), mask_features + here)
 
 
 class MaskDecoder(nn.Module):

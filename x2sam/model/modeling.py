@@ -25,9 +25,8 @@ from x2sam.errors import CheckpointError, InputError
 from x2sam.model import efficientnet as _registered  # noqa: F401  the small backbone, by its model type
 from x2sam.model.frames import FrameFeatures, PixelDecoder
 from x2sam.model.language import LanguageSide, Prefix, Reading, marker_spans, share
-from x2sam.model.layers import WAVES, waves
 from x2sam.model.losses import Layer, Targets, alignment_loss, segmentation_losses
-from x2sam.model.mask_decoder import ClassHead, Guidance, MaskDecoder, Prediction
+from x2sam.model.mask_decoder import Alignment, ClassHead, Guidance, MaskDecoder, Prediction
 from x2sam.model.mask_memory import FuserBlock, MemoryAttention, MemoryBank, MemoryEncoder
 from x2sam.model.precision import check_dtype
 from x2sam.model.region_sampler import RegionSampler, check_regions
@@ -87,8 +86,7 @@ class X2SamModel(PreTrainedModel):
         self.pixel_decoder = PixelDecoder(config)
         self.mask_decoder = MaskDecoder(config)
         self.class_head = ClassHead(config)
-        self.alignment = nn.Linear(config.hidden_dim, config.hidden_dim) if config.alignment_weight else None
-        self.position = nn.Linear(2 * WAVES, config.hidden_dim, bias=False) if config.alignment_weight else None
+        self.alignment = Alignment(config) if config.alignment_weight else None
         self.memory_attention = MemoryAttention(config)
         self.memory_encoder = MemoryEncoder(config)
         self.no_memory = nn.Parameter(torch.zeros(config.hidden_dim))
@@ -115,12 +113,12 @@ class X2SamModel(PreTrainedModel):
             initialization.constant_(module.scale, 1e-6)
         elif isinstance(module, ClassHead) and module.logit_scale is not None:
             initialization.constant_(module.logit_scale, torch.tensor(1 / 0.07).log().item())
+        elif isinstance(module, Alignment):
+            initialization.zeros_(module.position.weight)
         elif isinstance(module, LanguageSide) and module.relevance is not None:
             initialization.zeros_(module.relevance)  # at first every word counts alike
         elif isinstance(module, X2SamModel):
             initialization.normal_(module.no_memory, std=self.config.initializer_range)
-            if module.position is not None:
-                initialization.zeros_(module.position.weight)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
@@ -166,7 +164,7 @@ class X2SamModel(PreTrainedModel):
         with torch.no_grad():  # what words look like is learned on masks; here it is only read
             _, mask_features = self._pixels(self._features([stage.detach() for stage in stages]))
             cells = F.adaptive_avg_pool2d(mask_features, fine.shape[-2:]).permute(0, 2, 3, 1)
-            words = cells @ self.alignment.weight @ self.language.lexical.weight
+            words = cells @ self.alignment.project.weight @ self.language.lexical.weight
         return fine, coarse, words.permute(0, 3, 1, 2)
 
     def understand(
@@ -320,13 +318,9 @@ class X2SamModel(PreTrainedModel):
 
     def _align(self, guidance: Guidance | None, mask_features: Tensor) -> Tensor | None:
         """What the mask features alone, and where they are, say of every condition, ``[B, C, h, w]``."""
-        if self.alignment is None or self.position is None or guidance is None:
+        if self.alignment is None or guidance is None:
             return None
-        height, width = mask_features.shape[-2:]
-        rows, columns = (torch.arange(n, device=mask_features.device).add(0.5) / n for n in (height, width))
-        places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1)  # [h, w, 2]
-        here = self.position(waves(places).to(mask_features.dtype)).permute(2, 0, 1)
-        return torch.einsum("bcd,bdhw->bchw", self.alignment(guidance.conditions[:, :-1]), mask_features + here)
+        return self.alignment(guidance.conditions[:, :-1], mask_features)
 
     def _classify(self, queries: Tensor, masks: Tensor, guidance: Guidance | None, answers: Tensor | None) -> Tensor:
         """Class logits ``[B, Q, C+1]``: what a query says, and what the features inside of its mask say."""
