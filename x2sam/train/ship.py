@@ -19,7 +19,7 @@ from x2sam.masks import RLE
 from x2sam.predictor import WEIGHTS, X2Sam
 from x2sam.train.checkpointing import write_folder
 
-KEPT = 0.94
+KEPT = 0.93
 """Of the phrases that match something, how many must be answered; the rest of the freedom goes to absent ones."""
 GRID = np.linspace(0.02, 0.9, 89)
 Observed = NDArray[np.float64]
