@@ -89,7 +89,8 @@ class X2SamConfig(PreTrainedConfig):
     carries rounded frequencies, and what was trained on top of it has learned them."""
     lexical_conditions: bool = False
     """Words also reach the conditions directly, as what their embeddings say, beside the language model's states
-    (nano): what can be named is then learned without waiting for the language model."""
+    (nano): what can be named is then learned without waiting for the language model, which says how much each word
+    counts."""
     shared_eyes: bool = False
     """The language model sees through the mask encoder's backbone and has no vision tower of its own (nano)."""
     region_token_id: int = -400

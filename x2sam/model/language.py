@@ -54,6 +54,7 @@ class LanguageSide(nn.Module):
         hidden = config.language_config.text_config.hidden_size
         self.lexical = nn.Linear(hidden, config.hidden_dim, bias=False) if config.lexical_conditions else None
         self.relevance = nn.Parameter(torch.zeros(hidden)) if config.lexical_conditions else None
+        """What a state must look like for its word to count in its condition."""
         self.background = nn.Embedding(1, config.hidden_dim)
         if config.rotary_dtype != "float32":
             for rotary in (self.qwen.model.visual.rotary_pos_emb, self.qwen.model.language_model.rotary_emb):

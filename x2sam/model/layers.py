@@ -110,6 +110,9 @@ WAVES = 10
 
 
 def waves(x: Tensor) -> Tensor:
-    """Places ``[..., n]`` in 0..1 -> ``[..., n * WAVES]``: sines and cosines of a quarter to four waves over a side."""
+    """Places ``[..., n]`` in 0..1 -> ``[..., n * WAVES]``: sines and cosines of a quarter to four waves over a side.
+
+    For places that are no grid, and finer than `sine_positions`, whose shortest wave is a whole side.
+    """
     phase = torch.pi / 2 * x[..., None] * 2 ** torch.arange(WAVES // 2, device=x.device)
     return torch.cat([phase.sin(), phase.cos()], -1).flatten(-2)
