@@ -34,6 +34,10 @@ def awake(model: X2SamModel) -> X2SamModel:
         for name, parameter in model.named_parameters():
             if "text_attention.o_proj" in name or name == "no_memory" or name.endswith(".scale"):
                 parameter.normal_(std=0.3, generator=generator)
+            elif name.endswith(("sampling_offsets.weight", "attention_weights.weight", "code.weight")):
+                parameter.normal_(std=0.05, generator=generator)
+            elif name.startswith("pixel_decoder.refine.") and name.endswith("linear2.weight"):
+                parameter.normal_(std=0.3, generator=generator)
             elif name.startswith("mask_decoder.mask_head.") and parameter.ndim > 1:
                 parameter.mul_(9)
             elif name.startswith(("memory_attention.", "memory_encoder.")) and parameter.ndim > 1:

@@ -12,8 +12,9 @@ from conftest import GOLDEN, Request, awake, clips, close, collate, targets
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
-from x2sam.config import preset, tiny
+from x2sam.config import nano, preset, tiny
 from x2sam.errors import InputError
+from x2sam.model.language import share
 from x2sam.model.modeling import X2SamModel
 from x2sam.released import to_released
 from x2sam.train.build import initialise
@@ -163,6 +164,7 @@ def test_a_stage_that_does_not_fit(stage: str, own_model: X2SamModel) -> None:
 def lexical_model() -> X2SamModel:
     config = tiny()
     config.lexical_conditions, config.alignment_weight = True, 2.0
+    config.mask_refinements, config.prompted_queries = 1, 3
     torch.manual_seed(0)
     return awake(X2SamModel(config))
 
@@ -217,7 +219,7 @@ def test_the_talk_stage_decodes_no_masks_and_trains_the_language_model_alone() -
     assert layer.grad.abs().sum() > 0, "what a condition means reaches the layers through what the features answer"
     out.loss_language.backward()
     trained = {n for n, p in model.named_parameters() if p.grad is not None}
-    assert all(n.startswith(("language.", "alignment.position.")) for n in trained)
+    assert all(n.startswith(("language.", "alignment.place.")) for n in trained)
     assert model.language.lexical.weight.grad is None
 
 
@@ -250,9 +252,9 @@ def test_a_condition_may_be_answered_by_where_a_pixel_is() -> None:
     alike = torch.ones(1, config.hidden_dim, 5, 7)
     with torch.no_grad():
         guidance = model.understand(**batch).guidance
-        model.alignment.position.weight.zero_()
+        model.alignment.place.code.weight.zero_()
         before = model._align(guidance, alike)
-        model.alignment.position.weight[:, : model.alignment.position.in_features // 2] = 0.1  # of rows only
+        model.alignment.place.code.weight[:, : model.alignment.place.code.in_features // 2] = 1.0  # of rows only
         after = model._align(guidance, alike)
     assert before.shape == after.shape == (1, 2, 5, 7)
     assert before.flatten(2).std(-1).max() < 1e-5
@@ -286,3 +288,48 @@ def test_the_joint_stage_also_aligns_words_and_mask_features() -> None:
     assert model.alignment.project.weight.grad.abs().sum() > 0
     assert model.language.lexical.weight.grad.abs().sum() > 0
     assert model.language.prompt_projector[0].weight.grad.abs().sum() > 0
+
+
+def test_what_shall_start_as_nothing_does() -> None:
+    """`transformers` passes over modules without parameters of their own in code that is not its own."""
+    model = X2SamModel(nano())
+    silent = [layer.text_attention.o_proj for layer in model.mask_decoder.layers]
+    silent += [block.linear2 for block in model.pixel_decoder.refine[1:]]
+    silent += [model.pixel_decoder.refine[0].code, model.alignment.place.code]
+    assert all(not parameter.any() for module in silent for parameter in module.parameters())
+    attention = X2SamModel(tiny()).pixel_decoder.decoder.encoder.layers[0].self_attn
+    ring = attention.sampling_offsets.bias.view(attention.n_heads, -1, 2)
+    assert ring.abs().amax((1, 2)).min() == attention.n_points, "points start on rays, as deformable attention's do"
+
+
+def test_a_refinement_sees_around_a_place_and_where_it_is() -> None:
+    model = lexical_model()
+    fpn = [torch.randn(1, model.config.hidden_dim, side, side) for side in (16, 8, 4)]
+    with torch.no_grad():
+        seen = model.pixel_decoder(fpn)[1]
+        model.pixel_decoder.refine[1].linear2.weight.zero_()
+        nothing = model.pixel_decoder(fpn)[1]
+        model.pixel_decoder.refine[0].code.weight.add_(1.0)
+        placed = model.pixel_decoder(fpn)[1]
+    assert seen.shape == nothing.shape
+    assert not torch.allclose(seen, nothing)
+    assert not torch.allclose(nothing, placed)
+
+
+def test_a_few_conditions_each_start_a_query() -> None:
+    """The first of as many as asked for, of the sample's own; of a long list none."""
+    model = lexical_model()
+    decoder, config = model.mask_decoder, model.config
+    requests = [Request(config, 1).phrase(2).phrase(1).seg(), Request(config, 2).phrase(3).seg()]
+    long = Request(config, 3).phrase(1).phrase(2).phrase(1).phrase(1).seg()
+    with torch.no_grad():
+        both, last, listed = (model.understand(**collate(batch)).guidance for batch in (requests, requests[1:], [long]))
+        few, places = decoder.start(2, both)
+        shared, alone, many = (decoder.start(len(g.seg), g)[0] for g in (share(both), last, listed))
+    learned = decoder.query_features.weight
+    changed = [((x - x[-1] - learned + learned[-1]).abs().amax(-1) > 1e-5).nonzero()[:, 0].tolist() for x in few]
+    assert changed == [[0, 1], [0]]
+    assert [(row - decoder.query_positions.weight).any(1).sum() for row in places] == [2, 1]
+    assert torch.allclose(few, shared, atol=1e-5), "other samples' phrases start nothing"
+    assert torch.allclose(few[1:], alone, atol=1e-5)
+    assert torch.allclose(many - many[:, -1:], (learned - learned[-1])[None], atol=1e-5)

@@ -169,6 +169,7 @@ def random_guidance(config: X2SamConfig, device: str = "cpu", dtype: torch.dtype
     return Guidance(
         conditions=torch.randn(1, CONDITIONS + 1, dim, device=device, dtype=dtype),
         condition_mask=yes(1, CONDITIONS + 1),
+        num_conditions=torch.full((1,), CONDITIONS, device=device),
         tokens=torch.randn(1, WORDS, dim, device=device, dtype=dtype),
         token_mask=yes(1, WORDS),
         seg=torch.randn(1, 1, dim, device=device, dtype=dtype),

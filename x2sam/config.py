@@ -50,8 +50,13 @@ class X2SamConfig(PreTrainedConfig):
     num_queries: int = 200
     pixel_decoder_layers: int = 6
     pixel_decoder_feedforward: int = 1024
+    mask_refinements: int = 0
+    """Blocks that let neighbouring places of the mask features talk, and know where they are (ours): without a
+    deformable encoder nothing else does."""
     decoder_layers: int = 9
     decoder_feedforward: int = 2048
+    prompted_queries: int = 0
+    """Where no more conditions than this are asked for, each has a query that starts from it (ours)."""
     class_agnostic: bool = False
     """Phase 1: a linear object / no-object head instead of the cosine with the conditions."""
 
@@ -271,8 +276,10 @@ def nano() -> X2SamConfig:
         num_heads=8,
         num_queries=40,
         pixel_decoder_layers=0,  # deformable attention over stride 4 would take most of the time; the FPN serves
+        mask_refinements=2,
         decoder_layers=4,
         decoder_feedforward=512,
+        prompted_queries=12,
         memory_size=4,
         memory_levels=(0,),
         memory_layers=2,

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import initialization
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerPixelDecoder, Mask2FormerPreTrainedModel
 
 from x2sam.config import X2SamConfig
 from x2sam.model.deformable import DeformableAttention
+from x2sam.model.layers import Places
 
 LOOK_SIDE = 56
 """Places a side that `FrameFeatures.look` has at most."""
@@ -53,8 +55,23 @@ class FrameFeatures:
         return FrameFeatures((fine, middle, coarse), stages)
 
 
+class Refinement(nn.Module):
+    """One more look at the mask features: what is around a place, then what that means. Starts as nothing."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.around = nn.Conv2d(dim, dim, 5, padding=2, groups=dim)
+        self.norm = nn.GroupNorm(32, dim)
+        self.linear1 = nn.Conv2d(dim, dim, 1)
+        self.linear2 = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, D, h, w]``."""
+        return x + self.linear2(F.gelu(self.linear1(self.norm(self.around(x)))))
+
+
 class PixelDecoder(Mask2FormerPreTrainedModel):
-    """`transformers`' deformable pixel decoder, with its own initialisation."""
+    """`transformers`' deformable pixel decoder, with its own initialisation; small models refine what it makes."""
 
     def __init__(self, config: X2SamConfig) -> None:
         super().__init__(config.pixel_decoder_config)
@@ -62,9 +79,25 @@ class PixelDecoder(Mask2FormerPreTrainedModel):
         for layer in self.decoder.encoder.layers:
             layer.self_attn = DeformableAttention(config.hidden_dim, config.num_heads, n_levels=3, n_points=4)
             layer.activation_fn = nn.ReLU(inplace=True)
+        refinements = [Refinement(config.hidden_dim) for _ in range(config.mask_refinements)]
+        self.refine = nn.Sequential(Places(config.hidden_dim), *refinements) if refinements else nn.Identity()
         self.post_init()
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """No: code that is has the start of modules without parameters of their own passed over."""
+        return False
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, Refinement):
+            initialization.zeros_(module.linear2.weight)
+            initialization.zeros_(module.linear2.bias)
+        elif isinstance(module, Places):
+            initialization.zeros_(module.code.weight)
 
     def forward(self, fpn: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """FPN maps, fine to coarse -> (levels coarse to fine, mask features), all ``[N, D, h, w]``."""
         out = self.decoder(list(fpn), output_hidden_states=False, output_attentions=False, return_dict=True)
-        return list(out.multi_scale_features), out.mask_features
+        return list(out.multi_scale_features), self.refine(out.mask_features)

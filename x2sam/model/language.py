@@ -220,6 +220,7 @@ class LanguageSide(nn.Module):
         device, batch = input_ids.device, len(input_ids)
         member = (owner[:, None] == torch.arange(max(count, 0), device=device)[:, None]).to(embedded.dtype)
         size = member.sum(-1, keepdim=True)  # [B, C, 1]
+        there = size[..., 0] > 0
         means = member @ embedded / size.clamp_min(1)
         background = self.background.weight.expand(batch, 1, -1).to(means.dtype)
 
@@ -231,7 +232,8 @@ class LanguageSide(nn.Module):
             seg = self.prompt_projector(states[torch.arange(batch, device=device), last])[:, None]
         return Guidance(
             conditions=torch.cat([means, background], 1),
-            condition_mask=torch.cat([size[..., 0] > 0, has_seg.new_ones(batch, 1)], 1),
+            condition_mask=torch.cat([there, has_seg.new_ones(batch, 1)], 1),
+            num_conditions=there.sum(1),
             tokens=embedded,
             token_mask=token_mask,
             seg=seg * has_seg[:, None, None],
@@ -258,26 +260,25 @@ def _next(places: Tensor) -> Tensor:
     return places.flip(1).cummin(1).values.flip(1)
 
 
-def share(guidance: Guidance) -> tuple[Guidance, Tensor]:
-    """Let all samples of a batch see all conditions, so that the phrases of one are the negatives of the others.
-
-    Returns the shared guidance and ``[B]``, the offset of each sample's own conditions in the common list.
-    """
+def share(guidance: Guidance) -> Guidance:
+    """Let all samples of a batch see all conditions, so that the phrases of one are the negatives of the others."""
     background = guidance.conditions[:, -1:]
     batch = len(background)
     own = guidance.condition_mask[:, :-1]
-    conditions = guidance.conditions[:, :-1][own].expand(batch, -1, -1)
+    conditions = guidance.conditions[:, :-1][own]
     words = guidance.tokens[guidance.token_mask].expand(batch, -1, -1)
     counts = own.sum(1)
-    shared = Guidance(
+    place = torch.arange(len(conditions), device=own.device) + (counts.cumsum(0) - counts)[:, None]  # own ones first
+    conditions = conditions[place % max(len(conditions), 1)]
+    return Guidance(
         conditions=torch.cat([conditions, background], 1),
         condition_mask=own.new_ones(batch, conditions.shape[1] + 1),
+        num_conditions=counts,
         tokens=words,
         token_mask=own.new_ones(batch, words.shape[1]),
         seg=guidance.seg,
         has_seg=guidance.has_seg,
     )
-    return shared, counts.cumsum(0) - counts
 
 
 def _place(embeddings: Tensor, mask: Tensor, features: Tensor, what: str) -> Tensor:

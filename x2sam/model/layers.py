@@ -116,3 +116,17 @@ def waves(x: Tensor) -> Tensor:
     """
     phase = torch.pi / 2 * x[..., None] * 2 ** torch.arange(WAVES // 2, device=x.device)
     return torch.cat([phase.sin(), phase.cos()], -1).flatten(-2)
+
+
+class Places(nn.Module):
+    """Adds to a feature map where its places are. Starts as nothing."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.code = nn.Linear(2 * WAVES, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, D, h, w]``."""
+        rows, columns = (torch.arange(n, device=x.device).add(0.5) / n for n in x.shape[-2:])
+        places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1)  # [h, w, 2]
+        return x + self.code(waves(places).to(x.dtype)).permute(2, 0, 1)

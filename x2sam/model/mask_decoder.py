@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from x2sam.config import X2SamConfig
-from x2sam.model.layers import WAVES, Attention, sine_positions, tokens, waves
+from x2sam.model.layers import Attention, Places, sine_positions, tokens
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Guidance:
     """``[B, C+1, D]``."""
     condition_mask: Tensor
     """``[B, C+1]`` bool: which conditions exist."""
+    num_conditions: Tensor
+    """``[B]``: the sample's own conditions, which come first; after them, in training, come those of other samples."""
     tokens: Tensor
     """``[B, N, D]``: every token inside a condition."""
     token_mask: Tensor
@@ -37,11 +39,6 @@ class Guidance:
     def select(self, rows: Tensor) -> Guidance:
         """The samples that ``rows`` (indices or a bool mask) picks."""
         return Guidance(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
-
-    @property
-    def num_conditions(self) -> Tensor:
-        """``[B]``: real conditions, without the background."""
-        return self.condition_mask.sum(-1) - 1
 
 
 @dataclass(frozen=True)
@@ -119,15 +116,11 @@ class Alignment(nn.Module):
     def __init__(self, config: X2SamConfig) -> None:
         super().__init__()
         self.project = nn.Linear(config.hidden_dim, config.hidden_dim)
-        self.position = nn.Linear(2 * WAVES, config.hidden_dim, bias=False)
+        self.place = Places(config.hidden_dim)
 
     def forward(self, conditions: Tensor, mask_features: Tensor) -> Tensor:
         """Conditions ``[B, C, D]`` and mask features ``[B, D, h, w]`` -> answers ``[B, C, h, w]``."""
-        height, width = mask_features.shape[-2:]
-        rows, columns = (torch.arange(n, device=mask_features.device).add(0.5) / n for n in (height, width))
-        places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1)  # [h, w, 2]
-        here = self.position(waves(places).to(mask_features.dtype)).permute(2, 0, 1)
-        return torch.einsum("bcd,bdhw->bchw", self.project(conditions), mask_features + here)
+        return torch.einsum("bcd,bdhw->bchw", self.project(conditions), self.place(mask_features))
 
 
 class MaskDecoder(nn.Module):
@@ -138,6 +131,8 @@ class MaskDecoder(nn.Module):
         dim = config.hidden_dim
         self.query_positions = nn.Embedding(config.num_queries, dim)
         self.query_features = nn.Embedding(config.num_queries, dim)
+        self.prompted_queries = config.prompted_queries
+        self.prompt = nn.Linear(dim, 2 * dim) if config.prompted_queries else None
         self.level_embedding = nn.Embedding(3, dim)
         self.layers = nn.ModuleList(MaskDecoderLayer(config) for _ in range(config.decoder_layers))
         self.norm = nn.LayerNorm(dim)
@@ -163,11 +158,9 @@ class MaskDecoder(nn.Module):
         sizes = [level.shape[-2:] for level in levels]
         image = [tokens(level) + self.level_embedding.weight[i] for i, level in enumerate(levels)]
         places = [sine_positions(*size, x.shape[-1], x.device, x.dtype) for size, x in zip(sizes, image, strict=True)]
-        positions = self.query_positions.weight.expand(batch, -1, -1)
-        x = self.query_features.weight.expand(batch, -1, -1)  # [B, Q, D]
+        x, positions = self.start(batch, guidance)
         text, text_mask = None, None
         if guidance is not None:
-            x = x + guidance.seg
             text, text_mask = guidance.tokens, _attendable(guidance.token_mask)
 
         seen = [_resized(mask_features.detach(), size) for size in sizes]
@@ -179,6 +172,23 @@ class MaskDecoder(nn.Module):
             looked_at = self.looked_at(x, seen[level])
             x = layer(x, positions, image[level], places[level], looked_at, text, text_mask)
         return [*predictions, self.predict(x, mask_features)]
+
+    def start(self, batch: int, guidance: Guidance | None) -> tuple[Tensor, Tensor]:
+        """Queries and their positions, ``[B, Q, D]``; of a few conditions each is the start of a query of its own."""
+        x = self.query_features.weight.expand(batch, -1, -1)
+        positions = self.query_positions.weight.expand(batch, -1, -1)
+        if guidance is None:
+            return x, positions
+        if self.prompt is not None:
+            prompts = self.prompt(guidance.conditions[:, :-1][:, : self.prompted_queries])  # [B, k, 2D]
+            k, few = prompts.shape[1], guidance.num_conditions <= self.prompted_queries
+            own = torch.arange(k, device=x.device) < (guidance.num_conditions * few)[:, None]
+            start, place = (
+                torch.where(own[..., None], told.to(learned.dtype), learned[:, :k])
+                for told, learned in zip(prompts.chunk(2, -1), (x, positions), strict=True)
+            )
+            x, positions = torch.cat([start, x[:, k:]], 1), torch.cat([place, positions[:, k:]], 1)
+        return x + guidance.seg, positions
 
     def predict(self, x: Tensor, mask_features: Tensor) -> tuple[Tensor, Tensor]:
         """Normed queries and their mask logits."""

@@ -25,6 +25,7 @@ from x2sam.errors import CheckpointError, InputError
 from x2sam.model import efficientnet as _registered  # noqa: F401  the small backbone, by its model type
 from x2sam.model.frames import FrameFeatures, PixelDecoder
 from x2sam.model.language import LanguageSide, Prefix, Reading, marker_spans, share
+from x2sam.model.layers import Places
 from x2sam.model.losses import Layer, Targets, alignment_loss, segmentation_losses
 from x2sam.model.mask_decoder import Alignment, ClassHead, Guidance, MaskDecoder, Prediction
 from x2sam.model.mask_memory import FuserBlock, MemoryAttention, MemoryBank, MemoryEncoder
@@ -101,6 +102,11 @@ class X2SamModel(PreTrainedModel):
         """In training: no masks are decoded; conditions learn from what the mask features answer to them."""
         self.post_init()
 
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """No: code that is has the start of modules without parameters of their own passed over."""
+        return False
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -113,8 +119,8 @@ class X2SamModel(PreTrainedModel):
             initialization.constant_(module.scale, 1e-6)
         elif isinstance(module, ClassHead) and module.logit_scale is not None:
             initialization.constant_(module.logit_scale, torch.tensor(1 / 0.07).log().item())
-        elif isinstance(module, Alignment):
-            initialization.zeros_(module.position.weight)
+        elif isinstance(module, Places):
+            initialization.zeros_(module.code.weight)
         elif isinstance(module, LanguageSide) and module.relevance is not None:
             initialization.zeros_(module.relevance)  # at first every word counts alike
         elif isinstance(module, X2SamModel):
@@ -367,7 +373,7 @@ class X2SamModel(PreTrainedModel):
         features = None
         if frames is not None and (targets is not None or region_masks is not None):
             features = self.encode(frames.flatten(0, 1))
-        guidance, own, loss_language, marked = None, None, None, None
+        guidance, loss_language, marked = None, None, None
         if features is not None and region_masks is not None and region_frames is not None and len(region_masks):
             check_regions(region_masks, region_frames, len(features.stage), self.config.image_size)
             used, region_frames = region_frames.unique(return_inverse=True)
@@ -393,16 +399,12 @@ class X2SamModel(PreTrainedModel):
             guidance = understanding.guidance
             if labels is not None:
                 loss_language = self.language.loss(understanding.normed, labels)
-        if guidance is not None:
-            counts = guidance.num_conditions
-            own = torch.stack([torch.zeros_like(counts), counts], 1)
-            if share_conditions:
-                guidance, offsets = share(guidance)
-                own[:, 0] = offsets
+        if guidance is not None and share_conditions:
+            guidance = share(guidance)
         loss_segmentation, parts = None, None
         if features is not None and targets is not None:
             assert frames is not None
-            parts = self._segmentation_losses(features, frames.shape[:2], frame_mask, guidance, targets, own)
+            parts = self._segmentation_losses(features, frames.shape[:2], frame_mask, guidance, targets)
             loss_segmentation = torch.stack(list(parts.values())).sum() if parts else None
         losses = [loss for loss in (loss_language, loss_segmentation) if loss is not None]
         return X2SamOutput(
@@ -419,12 +421,8 @@ class X2SamModel(PreTrainedModel):
         frame_mask: Tensor | None,
         guidance: Guidance | None,
         targets: Sequence[Sequence[Targets]],
-        own: Tensor | None,
     ) -> dict[str, Tensor]:
-        """Decode every clip frame by frame and score the frames that are real and whose sample has a ``<SEG>``.
-
-        ``own`` ``[B, 2]``: the first condition of every sample in ``guidance``, and how many are its own.
-        """
+        """Decode every clip frame by frame and score the frames that are real and whose sample has a ``<SEG>``."""
         batch, length = clips
         rows = torch.arange(batch, device=features.stage.device)
         if guidance is not None:
@@ -436,7 +434,7 @@ class X2SamModel(PreTrainedModel):
         layers: list[list[Layer]] = []
         aligned: list[tuple[Tensor, Targets]] = []
         wanted: list[Targets] = []
-        own_rows = own.tolist() if own is not None else [[0, 0]] * batch
+        counts = guidance.num_conditions.tolist() if guidance is not None else [0] * batch
         for t in range(length):
             shown, predictions = features[rows * length + t], list[Prediction]()
             if self.without_decoder:
@@ -447,11 +445,10 @@ class X2SamModel(PreTrainedModel):
             for i, row in enumerate(rows.tolist()):
                 if frame_mask is not None and not frame_mask[row, t]:
                     continue
-                target, (first, count) = targets[row][t], own_rows[row]
-                wanted.append(Targets(target.classes + first, target.masks))
+                wanted.append(targets[row][t])
                 layers.append([layer[i] for layer in per_row])
                 if answers is not None:
-                    aligned.append((answers[i, first : first + count], target))
+                    aligned.append((answers[i, : counts[i]], targets[row][t]))
         parts = segmentation_losses(layers, wanted, self.config)
         if aligned:
             parts["loss_align"] = self.config.alignment_weight * alignment_loss(aligned)

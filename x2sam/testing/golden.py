@@ -73,6 +73,7 @@ def segmentor(model: X2SamModel, given: Tensors) -> Tensors:
     guidance = Guidance(
         conditions=given["cond_embeds"],
         condition_mask=given["embed_masks"].bool(),
+        num_conditions=given["embed_masks"].bool().sum(1) - 1,
         tokens=given["token_embeds"],
         token_mask=given["token_masks"].bool(),
         seg=given["seg_embeds"],

@@ -39,7 +39,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "talk": (
         "language.prompt_projector.",
         "language.relevance",
-        "alignment.position.",
+        "alignment.place.",
         "language.qwen.model.visual.merger.",
         "language.qwen.model.language_model.layers.",
         "language.qwen.model.language_model.norm.",
@@ -66,7 +66,7 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 """Per stage, how the names of the parameters that train begin; a tied head trains with the embeddings."""
 
-_READS_TEXT = (".text_attention.", ".text_norm.")
+_READS_TEXT = (".text_attention.", ".text_norm.", "mask_decoder.prompt.")
 """Parts of the mask decoder that nothing reaches while there is no text."""
 
 _ADAPTED = r"language\.qwen\.model\.language_model\.layers\..*_proj"
