@@ -51,7 +51,9 @@ def classes(*scores: tuple[float, ...]) -> Tensor:
 def answer(task: Task | str, scores: Tensor, masks: list[Tensor], conditions: list[Condition], **options):
     task = TASKS[task] if isinstance(task, str) else task
     extra = {
-        k: options.pop(k) for k in ("prompt_masks", "recent", "carried", "input_size", "scaled_size") if k in options
+        k: options.pop(k)
+        for k in ("prompt_masks", "recent", "seen", "carried", "input_size", "scaled_size")
+        if k in options
     }
     size = options.pop("size", SIZE)
     return answer_frame(task, scores, torch.stack(masks), size, conditions, AnswerOptions(**options), **extra)
@@ -120,6 +122,16 @@ def test_best_is_one_query_a_phrase_or_nothing():
     (both,) = answer("img_refseg", scores, masks, [DOG, CAT], union_threshold=0.55)
     assert boxes([both]) == [(0, 0, (0, 0, 16, 16))]
     assert both.score == pytest.approx(0.65)
+
+
+def test_a_phrase_must_be_surer_to_appear_in_a_clip_than_to_stay():
+    scores, masks = classes((0.4,)), [box(0, 0, 8, 8)]
+    sure = {"presence": 0.3, "arrival": 0.5}
+    assert answer("vid_refseg", scores, masks, [DOG], **sure) == []
+    assert len(answer("vid_refseg", scores, masks, [DOG], **sure, seen={0: 7})) == 1
+    assert len(answer("vid_refseg", scores, masks, [DOG], **sure, threshold=0.3)) == 1, "a caller's own threshold is it"
+    assert len(answer("img_refseg", scores, masks, [DOG], **sure)) == 1
+    assert answer("vid_refseg", scores, masks, [DOG], presence=0.45, seen={0: 7}) == []
 
 
 def test_regions_of_one_object_each_never_share_a_query():

@@ -7,7 +7,7 @@ the released model answers differently, a field of `candidates.Rules` says how.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
@@ -42,6 +42,7 @@ def answer_frame(
     *,
     prompt_masks: Sequence[BoolMask | None] = (),
     recent: Sequence[Sequence[Candidate]] = (),
+    seen: Container[int] = (),
     carried: Tensor | None = None,
     input_size: Size | None = None,
     scaled_size: Size | None = None,
@@ -52,6 +53,7 @@ def answer_frame(
     mask_logits: ``[Q, h, w]``. size: height and width of the answer.
     prompt_masks: of each condition the region that shows its object on this frame, ``[H, W]``, or None.
     recent: of each condition its candidates on the last frames (`tracking.RecentMasks`); ``best`` prefers to go on.
+    seen: conditions that were answered on a frame before.
     carried: ``[C, h, w]``, where the object of each condition should be now (`propagation.Propagation.carry`).
     input_size, scaled_size: resize to the network's input and crop to the picture in it first, as the release does.
     Raises InputError for logits that are not numbers or do not fit the conditions.
@@ -66,7 +68,7 @@ def answer_frame(
         return {"panoptic": panoptic, "semantic": semantic, "instance": instances}[options.form](frame)
     if task.answer == "instances":
         return instances(frame)
-    return best(frame, prompt_masks, recent, carried)
+    return best(frame, prompt_masks, recent, seen, carried)
 
 
 def panoptic(frame: FrameLogits) -> list[Candidate]:
@@ -134,6 +136,7 @@ def best(
     frame: FrameLogits,
     prompt_masks: Sequence[BoolMask | None] = (),
     recent: Sequence[Sequence[Candidate]] = (),
+    seen: Container[int] = (),
     carried: Tensor | None = None,
 ) -> list[Candidate]:
     """For each condition the best query. Regions that are one object each never share one.
@@ -173,7 +176,8 @@ def best(
     reported = rank if rules.combined_score else scores
     picks: list[Pick] = []
     for query, c in sorted(chosen, key=lambda pair: pair[1]):
-        if rules.always or pointed[c] or scores[query, c] >= rules.threshold:
+        least = rules.threshold if c in seen else max(rules.threshold, rules.arrival)
+        if rules.always or pointed[c] or scores[query, c] >= least:
             members = {int(query)}
             if frame.options.union_threshold is not None:
                 members |= set((scores[:, c] >= frame.options.union_threshold).nonzero().flatten().tolist())

@@ -56,6 +56,8 @@ class AnswerOptions:
     protocol: Literal["public", "released"] = "public"
     presence: float = 0.5
     """The default ``threshold`` of phrases; set from the model's configuration."""
+    arrival: float = 0.0
+    """The same for a phrase that a clip has not shown yet, where it is higher."""
     object_presence: float = 0.5
     """The default ``threshold`` of single objects."""
     every: int = 1
@@ -103,6 +105,8 @@ class Rules:
     """Where the released protocol differs from the public one; the defaults are the public one."""
 
     threshold: float = 0.5
+    arrival: float = 0.0
+    """`best`: what a condition that was not seen before must score at least."""
     full: bool = False
     """Mask quality, overlap with what is known and class evidence are measured at the original size."""
     always: bool = False
@@ -134,6 +138,7 @@ def rules_of(task: Task, options: AnswerOptions) -> Rules:
         rules = Rules()
         if task.answer == "best":
             rules = replace(rules, threshold=options.object_presence if task.one_region else options.presence)
+            rules = replace(rules, arrival=options.arrival if task.media == "video" and not task.one_region else 0.0)
         if task.one_region:
             rules = replace(rules, agreement=AGREEMENT, follow=task.media == "video")
     else:
@@ -144,7 +149,7 @@ def rules_of(task: Task, options: AnswerOptions) -> Rules:
             rules = replace(rules, quality=True, geometry=1.0)  # overlap alone, whatever the score
         if task.one_region and task.media == "video":
             rules = replace(rules, geometry=0.2, blank_anchor=True, combined_score=True)
-    return rules if options.threshold is None else replace(rules, threshold=options.threshold)
+    return rules if options.threshold is None else replace(rules, threshold=options.threshold, arrival=0.0)
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,8 @@ class X2SamConfig(PreTrainedConfig):
     # --- answers ---------------------------------------------------------------------------------------------------
     presence_threshold: float = 0.5
     """A phrase whose best mask scores less is said not to be there; calibrated on validation (`train.ship`)."""
+    arrival_threshold: float = 0.0
+    """What a phrase that a clip has not shown yet must score at least: the best of many frames misleads more easily."""
     object_threshold: float = 0.5
     """The same for an object that a region shows, frame by frame."""
 

@@ -275,7 +275,11 @@ def answer_options(options: dict[str, Any], config: X2SamConfig) -> AnswerOption
     for name in options:
         if name not in known:
             raise InputError(f"Got the option {name!r}", f"one of: {', '.join(known)}")
-    calibrated = {"presence": config.presence_threshold, "object_presence": config.object_threshold}
+    calibrated = {
+        "presence": config.presence_threshold,
+        "arrival": config.arrival_threshold,
+        "object_presence": config.object_threshold,
+    }
     return AnswerOptions(**{**calibrated, **options})
 
 

@@ -173,6 +173,7 @@ def frame_result(
         options,
         prompt_masks=prompt_masks,
         recent=recent.of(len(conditions)) if recent is not None else (),
+        seen=tracker.bound,
         carried=carried.carry(look) if carried is not None and look is not None else None,
     )
     if recent is not None:

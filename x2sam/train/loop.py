@@ -56,7 +56,8 @@ class Run:
             project_dir=str(self.folder),
         )
         shape = (config.world_size, config.clip_length)
-        source = open_source(config.source, "train", *shape, config.negatives, config.phrases)
+        asked: dict[str, Any] = {n: getattr(config, n) for n in ("absent", "negatives", "phrases")}
+        source = open_source(config.source, "train", *shape, **asked)
         self.held_out = open_source(config.source, "val", *shape)
         model, self.processor = build(config, source)
         self.collator = Collator(model.config, self.processor, config.clip_length)

@@ -58,6 +58,8 @@ class TrainConfig:
     """Frames of a clip that the mask branch sees; longer ones are cut."""
     world_size: int = 224
     """Height and width of generated frames."""
+    absent: float = 0.15
+    """Share of the generated phrases and questions that match nothing."""
     negatives: int = 10
     """Most conditions of a generated list that match nothing."""
     phrases: int = 0
@@ -237,6 +239,7 @@ def talk_nano() -> TrainConfig:
         stage="talk",
         new_language=True,
         tasks=_NANO_TALK,
+        absent=0.3,
         phrases=12,
         lr=1.2e-3,
         max_minutes=45,
@@ -252,6 +255,7 @@ def joint_nano() -> TrainConfig:
         init="runs/talk_nano/model",
         stage="all",
         tasks=_NANO_JOINT,
+        absent=0.3,
         video_batch=1,
         clip_length=5,
         lr=7e-4,

@@ -22,27 +22,31 @@ from x2sam.train.checkpointing import write_folder
 KEPT = 0.93
 """Of the phrases that match something, how many must be answered; the rest of the freedom goes to absent ones."""
 GRID = np.linspace(0.02, 0.9, 89)
+CLIP = 8
+"""Frames of a validation clip."""
 Observed = NDArray[np.float64]
-"""``[N, 3]``: score of the best answer, its IoU, and whether there was anything to find."""
+"""``[N, T, 3]``: by condition and frame, the score of its best answer, its IoU, and whether there is one to find."""
 
 
 def observe(model: X2Sam, task: str, samples: int, side: int) -> Observed:
-    """What the model says about validation samples when it must always answer, frame by frame."""
-    world = World("val", size=(side, side), frames=4)
+    """What the model says about validation samples when it must always answer."""
+    world = World("val", size=(side, side), frames=CLIP)
     return np.array([row for i in range(samples) for row in _rows(model, world, task, i)])
 
 
-def _rows(model: X2Sam, world: World, task: str, index: int) -> Iterator[tuple[float, float, float]]:
+def _rows(model: X2Sam, world: World, task: str, index: int) -> Iterator[list[tuple[float, float, float]]]:
     sample = world.sample(task, index)
     session = model.open(sample.frames if len(sample.frames) > 1 else sample.frames[0])
     result = session.track(sample.prompt, task=task, threshold=0.0).result
-    for t, frame in enumerate(result.frames):
-        for c in range(len(sample.prompt.conditions)):
+    for c in range(len(sample.prompt.conditions)):
+        row = []
+        for t, frame in enumerate(result.frames):
             found = [s for s in frame.segments if s.condition == c]
             truth = [track.masks[t] for track in sample.objects if track.condition == c]
             masks = [mask for mask in truth if mask is not None and mask.area]
             score = found[0].score if found else 0.0
-            yield score, _iou(found[0].rle if found else None, masks), float(bool(masks))
+            row.append((score, _iou(found[0].rle if found else None, masks), float(bool(masks))))
+        yield row
 
 
 def _iou(found: RLE | None, truth: list[RLE]) -> float:
@@ -54,14 +58,14 @@ def _iou(found: RLE | None, truth: list[RLE]) -> float:
 
 
 def presence_threshold(observed: Observed) -> float:
-    """The threshold that rejects most absent phrases while ``KEPT`` of the others are answered."""
-    score, _, there = observed.T
+    """The threshold that rejects most absent phrases while ``KEPT`` of the others are answered, on some frame."""
+    score, there = observed[..., 0].max(1), observed[..., 2].max(1)
     return float(np.quantile(score[there == 1], 1 - KEPT))
 
 
 def object_threshold(observed: Observed) -> float:
-    """The threshold with the best mean IoU, where an empty answer to an absent object counts 1."""
-    score, iou, there = observed.T
+    """The threshold with the best mean IoU over frames, where an empty answer to an absent object counts 1."""
+    score, iou, there = observed.reshape(-1, 3).T
     means = [np.where(there == 1, iou * (score >= t), score < t).mean() for t in GRID]
     return float(GRID[int(np.argmax(means))])
 
@@ -69,22 +73,25 @@ def object_threshold(observed: Observed) -> float:
 def ship(source: Path, name: str, samples: int = 120) -> Path:
     """Calibrate the model in ``source`` and write it, in float16, as the package's checkpoint ``name``."""
     model = X2Sam.from_pretrained(source, dtype="float32")
-    side = model.config.image_size
-    phrases = np.concatenate([observe(model, task, samples, side) for task in ("img_refseg", "img_reaseg")])
-    objects = observe(model, "vid_objseg", samples // 4, side)
-    model.config.presence_threshold = round(presence_threshold(phrases), 3)
-    model.config.object_threshold = round(object_threshold(objects), 3)
-    said = phrases[:, 0] >= model.config.presence_threshold
-    print(
-        json.dumps(
-            {
-                "presence_threshold": model.config.presence_threshold,
-                "object_threshold": model.config.object_threshold,
-                "answered of present": float(said[phrases[:, 2] == 1].mean()),
-                "rejected of absent": float((~said[phrases[:, 2] == 0]).mean()),
-            }
-        )
-    )
+    config, side = model.config, model.config.image_size
+
+    def seen(samples: int, *tasks: str) -> Observed:
+        return np.concatenate([observe(model, task, samples, side) for task in tasks])
+
+    phrases = seen(samples, "img_refseg", "img_reaseg")
+    clips = seen(samples // 4, "vid_refseg", "vid_reaseg")
+    config.presence_threshold = round(presence_threshold(phrases), 3)
+    config.arrival_threshold = round(presence_threshold(clips), 3)
+    config.object_threshold = round(object_threshold(seen(samples // 8, "vid_objseg")), 3)
+    told: dict[str, float] = {n: getattr(config, n) for n in vars(config) if n.endswith("_threshold")}
+    for medium, observed, threshold in (
+        ("pictures", phrases, config.presence_threshold),
+        ("clips", clips, max(config.presence_threshold, config.arrival_threshold)),
+    ):
+        said, there = observed[..., 0].max(1) >= threshold, observed[..., 2].max(1) == 1
+        told[f"answered of present, {medium}"] = float(said[there].mean())
+        told[f"rejected of absent, {medium}"] = float((~said[~there]).mean())
+    print(json.dumps(told, indent=2))
     half = torch.nn.Module.to(model.model, torch.float16)
 
     def write(folder: Path) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from x2sam.data.own import open_own
 from x2sam.data.world import World
-from x2sam.data.world.drafts import NEGATIVES
 from x2sam.errors import InputError
 from x2sam.train.sampler import Source
 
@@ -18,8 +17,7 @@ def open_source(
     split: Literal["train", "val"],
     side: int,
     frames: int,
-    negatives: int = NEGATIVES,
-    phrases: int = 0,
+    **asked: Any,
 ) -> Source:
     """The generated world (``world``), a folder of annotations (`open_own`), or ``module:Class`` built with the split.
 
@@ -30,11 +28,10 @@ def open_source(
         split: part of the data.
         side: height and width of the world's frames.
         frames: of the world's clips.
-        negatives: most conditions of the world's lists that match nothing.
-        phrases: most phrases about one of the world's pictures; 0: as few as people ask.
+        asked: further arguments of the `World`.
     """
     if name == "world":
-        return World(split, size=(side, side), frames=frames, negatives=negatives, phrases=phrases)
+        return World(split, size=(side, side), frames=frames, **asked)
     if Path(name).is_dir():
         return open_own(Path(name), split)
     module, _, cls = name.partition(":")
