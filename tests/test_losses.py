@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,29 @@ def test_matching_is_the_cheapest_assignment(queries: int, counts: list[int], se
             default=0.0,
         )
         assert cost[rows.numpy(), columns.numpy()].sum() == pytest.approx(best, abs=1e-4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(3, 6), st.lists(st.integers(0, 4), min_size=1, max_size=3), st.integers(0, 3), st.integers(0, 99))
+def test_a_prompted_query_answers_for_its_own_condition(
+    queries: int, counts: list[int], prompted: int, seed: int
+) -> None:
+    """For the nearest target, if it has any; the other queries are matched as if there were no such ones."""
+    layer, targets = random_case(queries, counts, seed=seed)
+    told = [replace(target, prompted=prompted) for target in targets]
+    rest = Layer(layer.class_logits[:, prompted:], layer.mask_logits[:, prompted:])
+    alone = match(rest, targets, config())
+    for frame, (rows, columns) in enumerate(match(layer, told, config())):
+        cost, classes = plain_cost(layer, targets[frame], frame), targets[frame].classes
+        own = {q: g for q, g in zip(rows.tolist(), columns.tolist(), strict=True) if q < prompted}
+        assert own.keys() == {k for k in range(prompted) if (classes == k).any()}
+        for query, found in own.items():
+            others = [g for g in range(len(classes)) if classes[g] == query]
+            assert found in others
+            assert cost[query, found] == pytest.approx(min(cost[query, g] for g in others), abs=1e-4)
+        free = rows >= prompted
+        assert (rows[free] - prompted).tolist() == alone[frame][0].tolist()
+        assert columns[free].tolist() == alone[frame][1].tolist()
 
 
 @pytest.mark.parametrize("counts", [[2, 3], [3, 0], [0, 0], [6, 1]], ids=str)

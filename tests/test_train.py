@@ -25,6 +25,7 @@ from safetensors.torch import load_file
 from x2sam.config import nano, tiny
 from x2sam.errors import InputError
 from x2sam.model.efficientnet import ConvNorm, EfficientNetLiteModel
+from x2sam.model.losses import Layer, match
 from x2sam.model.modeling import X2SamModel
 from x2sam.tasks import TASKS, get_task
 from x2sam.testing.tiny import tiny_processor
@@ -105,6 +106,23 @@ def test_every_task_makes_a_batch_that_the_model_learns_from(name: str) -> None:
     is_chat = get_task(name).is_chat
     assert (out.parts is None) == is_chat
     assert (batch.masks > 0) != is_chat
+
+
+@pytest.mark.parametrize("name", ["img_refseg", "img_genseg", "img_intseg", "vid_gcgseg"])
+def test_the_class_weight_of_a_batch_is_the_one_its_loss_divides_by(name: str) -> None:
+    """With queries that start from conditions, where a sample has few."""
+    config = tiny()
+    config.prompted_queries = 2
+    samples = [Shapes("train").sample(name, i) for i in range(3)]
+    batch = Collator(config, tiny_processor(), 2)(samples, [np.random.default_rng(i) for i in range(3)])
+    targets = [target for clip in batch.inputs["targets"] for target in clip]
+    queries = config.num_queries
+    layer = Layer(torch.randn(len(targets), queries, 9), torch.randn(len(targets), queries, 8, 8))
+    found = sum(len(rows) for rows, _ in match(layer, targets, config))
+    assert batch.class_weight == pytest.approx(found + 0.1 * (queries * len(targets) - found))
+    for sample, clip in zip(samples, batch.inputs["targets"], strict=True):
+        count = len(sample.prompt.conditions) or len({o.condition for o in sample.objects})
+        assert {target.prompted for target in clip} == {count if count <= 2 else 0}
 
 
 @given(st.integers(1, 12), st.integers(1, 5), st.integers(0, 11), st.integers(0, 99))

@@ -163,6 +163,10 @@ class X2SamConfig(PreTrainedConfig):
             num_attention_heads=self.num_heads,
         )
 
+    def prompted(self, conditions: int) -> int:
+        """How many queries start from one of so many conditions."""
+        return conditions if conditions <= self.prompted_queries else 0
+
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
         return self.language_config.get_text_config(*args, **kwargs)
 

@@ -27,6 +27,8 @@ class Targets:
     """``[G]`` int64: index of the condition each mask belongs to."""
     masks: Tensor
     """``[G, H, W]``, bool or 0..1, any size."""
+    prompted: int = 0
+    """So many queries, the first ones, started from the first conditions (`X2SamConfig.prompted`)."""
 
     def __post_init__(self) -> None:
         if len(self.classes) != len(self.masks):
@@ -44,7 +46,7 @@ class Layer:
 
 
 Matches = list[tuple[Tensor, Tensor]]
-"""Per frame: matched queries and their targets, both ``[min(Q, G)]``."""
+"""Per frame: queries that answer for a target, and their targets, both of one length."""
 
 
 def segmentation_losses(
@@ -76,16 +78,32 @@ def segmentation_losses(
 
 @torch.no_grad()
 def match(layer: Layer, targets: Sequence[Targets], config: X2SamConfig) -> Matches:
-    """Assign queries to targets so that the summed cost is lowest, frame by frame."""
+    """Assign queries to targets so that the summed cost is lowest, frame by frame.
+
+    A query that started from a condition answers for it, besides: for the nearest of its targets. Left to find its
+    targets by itself, it never got one from the queries that had learned before it.
+    """
     costs = [
         _cost(layer.class_logits[i], layer.mask_logits[i].float(), target, config) for i, target in enumerate(targets)
     ]
     flat = torch.cat([cost.flatten() for cost in costs]).nan_to_num(1e6, 1e6, -1e6).cpu()  # one transfer for all
     matches = []
-    for cost, values in zip(costs, flat.split([cost.numel() for cost in costs]), strict=True):
-        rows, columns = linear_sum_assignment(values.view(cost.shape).numpy())
-        matches.append((torch.as_tensor(rows, device=cost.device), torch.as_tensor(columns, device=cost.device)))
+    for target, cost, values in zip(targets, costs, flat.split([cost.numel() for cost in costs]), strict=True):
+        told, free = values.view(cost.shape).split([target.prompted, len(cost) - target.prompted])
+        rows, columns = linear_sum_assignment(free.numpy())
+        pairs = [
+            *(_own(told, target.classes.cpu()) if target.prompted else ()),
+            *zip(rows + target.prompted, columns, strict=True),
+        ]
+        found = torch.tensor(pairs, dtype=torch.long, device=cost.device).view(-1, 2)
+        matches.append((found[:, 0], found[:, 1]))
     return matches
+
+
+def _own(cost: Tensor, classes: Tensor) -> list[tuple[int, int]]:
+    """Of each condition whose query has a row in ``cost`` ``[P, G]`` and that has targets: query and nearest target."""
+    own = cost.masked_fill(classes != torch.arange(len(cost))[:, None], torch.inf)
+    return [(k, int(row.argmin())) for k, row in enumerate(own) if row.isfinite().any()]
 
 
 def layer_losses(

@@ -60,13 +60,15 @@ class Collator:
         clips = [window(sample, self.clip_length, rng) for sample, rng in zip(samples, rngs, strict=True)]
         length = max(len(clip.frames) for clip in clips)
         inputs: dict[str, Any] = {}
+        asked = [0] * len(clips)
         if not self.model.class_agnostic:
             encoded = [self.encode(task, clip, rng) for clip, rng in zip(clips, rngs, strict=True)]
             inputs |= dict(self.processor.collate(encoded, clip_length=length))
+            asked = [int((e.input_ids == self.model.phrase_start_token_id).sum()) for e in encoded]
             inputs["share_conditions"] = task.shared_conditions and len(clips) > 1
         targets: list[list[Targets]] = []
         if not task.is_chat:
-            targets = [self.targets(task, clip) for clip in clips]
+            targets = [self.targets(task, clip, n) for clip, n in zip(clips, asked, strict=True)]
             frames = [self.processor.frames(clip.frames) for clip in clips]
             inputs["frames"] = torch.stack([_padded(f, length) for f in frames])
             inputs["frame_mask"] = torch.tensor([[t < len(f) for t in range(length)] for f in frames])
@@ -80,8 +82,11 @@ class Collator:
         media = self.processor.see([clip.frames[i] for i in seen], task.media == "video", times)
         return self.processor.encode(task, clip.prompt, media, clip.answer, rng)
 
-    def targets(self, task: Task, clip: Sample) -> list[Targets]:
-        """What is to be found on every frame: one mask an object, or one a condition where that is the answer."""
+    def targets(self, task: Task, clip: Sample, asked: int = 0) -> list[Targets]:
+        """What is to be found on every frame: one mask an object, or one a condition where that is the answer.
+
+        ``asked``: its conditions, as the model counts them.
+        """
         side = self.model.image_size
         conditions = clip.prompt.conditions
         wanted = []
@@ -97,12 +102,15 @@ class Collator:
                 groups[key] = groups[key] | rle.decode() if key in groups else rle.decode()
             classes = [0 if self.model.class_agnostic else condition for condition, _ in groups]
             masks = square_masks(list(groups.values()), side)
-            wanted.append(Targets(torch.tensor(classes, dtype=torch.long), masks))
+            wanted.append(Targets(torch.tensor(classes, dtype=torch.long), masks, self.model.prompted(asked)))
         return wanted
 
     def _counted(self, task: Task, inputs: dict[str, Any], targets: list[Targets]) -> Batch:
         queries = self.model.num_queries
-        found = [min(queries, len(t.classes)) for t in targets]
+        found = [
+            min(queries - t.prompted, len(t.classes)) + len({c for c in t.classes.tolist() if c < t.prompted})
+            for t in targets
+        ]
         return Batch(
             task=task.name,
             inputs=inputs,
@@ -192,5 +200,5 @@ def _to(value: Any, device: torch.device) -> Any:
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
     if isinstance(value, Targets):
-        return Targets(value.classes.to(device), value.masks.to(device))
+        return dataclasses.replace(value, classes=value.classes.to(device), masks=value.masks.to(device))
     return [_to(v, device) for v in value] if isinstance(value, list) else value
