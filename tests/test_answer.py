@@ -95,6 +95,17 @@ def test_panoptic_keeps_what_is_sure_and_fuses_stuff():
     assert found[0].score == pytest.approx(0.9)
 
 
+def test_panoptic_repeats_do_not_cancel_each_other_out():
+    """Of two like masks each would take the pixels where it is surer, and both would keep too few."""
+    left, right = box(0, 0, 8, 8), box(0, 0, 8, 8)
+    left[:, :4] += 4
+    right[:, 4:] += 4
+    (found,) = answer("img_genseg", classes((0.9, 0.0), (0.9, 0.0)), [left, right], [DOG, CAT])
+    assert boxes([found]) == [(0, 0, (0, 0, 8, 8))]
+    apart = answer("img_genseg", classes((0.9, 0.0), (0.9, 0.0)), [left, box(0, 6, 8, 14)], [DOG, CAT])
+    assert len(apart) == 2, "two dogs that overlap a little"
+
+
 def test_semantic_says_nothing_where_no_class_is_sure():
     scores = classes((0.9, 0.0, 0.0), (0.3, 0.0, 0.3))
     masks = [box(0, 0, 8, 16), box(8, 0, 16, 16)]

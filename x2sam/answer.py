@@ -72,10 +72,13 @@ def answer_frame(
 
 
 def panoptic(frame: FrameLogits) -> list[Candidate]:
-    """Sure queries compete for every pixel; one that keeps too little of its own mask is dropped."""
+    """Sure queries compete for every pixel; one that keeps too little of its own mask is dropped.
+
+    Repeats do not compete: two equally sure masks of one object would take half of it from each other, and both go.
+    """
     score, condition = frame.scores.max(-1)
-    kept = (score > frame.rules.threshold).nonzero().flatten().tolist()
-    picks = [(query, int(condition[query]), float(score[query])) for query in kept]
+    kept = [q for q in score.argsort(descending=True, stable=True).tolist() if score[q] > frame.rules.threshold]
+    picks = _unlike(frame, [(query, int(condition[query]), float(score[query])) for query in kept])
     pieces: dict[tuple[int, int], list[Candidate]] = {}  # stuff in one piece, things each by itself
     masks = None
     if frame.options.overlap != "allow":

@@ -26,6 +26,8 @@ BAND = 2**19
 """Numbers in the largest resized tensor: 2 MB, which a processor's cache holds (seven times faster than 32 MB)."""
 AGREEMENT = 0.7
 """What agreement with a prompt counts for beside the class score: who clicks on something means that."""
+PANOPTIC_DUPLICATES = 0.6
+"""Where masks may not share pixels, those that overlap this much are one object (0.5 and 0.8 were tried, too)."""
 Pick = tuple[int, int, float]
 """Query, condition, score."""
 Band = tuple[slice, Tensor, Tensor]
@@ -112,7 +114,7 @@ class Rules:
     always: bool = False
     """`best` answers however unsure it is, and with an empty mask if need be."""
     duplicates: float = 0.8
-    """`instances`: of two masks of one condition that overlap more than this, the surer one stays."""
+    """`instances` and `panoptic`: of two masks of one condition that overlap more than this, the surer one stays."""
     own_pixels: bool = True
     """Panoptic: only queries whose mask holds a pixel compete for it; else all do and none stays void."""
     fuse: bool = True
@@ -139,6 +141,8 @@ def rules_of(task: Task, options: AnswerOptions) -> Rules:
         if task.answer == "best":
             rules = replace(rules, threshold=options.object_presence if task.one_region else options.presence)
             rules = replace(rules, arrival=options.arrival if task.media == "video" and not task.one_region else 0.0)
+        if task.answer == "generic" and options.form == "panoptic":
+            rules = replace(rules, duplicates=PANOPTIC_DUPLICATES)
         if task.one_region:
             rules = replace(rules, agreement=AGREEMENT, follow=task.media == "video")
     else:
