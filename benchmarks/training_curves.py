@@ -2,6 +2,8 @@
 
 python benchmarks/training_curves.py docs/nano_log runs/agnostic_nano runs/names_nano ...   # .csv and .png
 python benchmarks/training_curves.py docs/nano_log                                          # draws the .csv again
+
+Needs matplotlib, which the extra `export` brings.
 """
 
 from __future__ import annotations

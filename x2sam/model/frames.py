@@ -9,12 +9,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import initialization
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerPixelDecoder, Mask2FormerPreTrainedModel
 
 from x2sam.config import X2SamConfig
 from x2sam.model.deformable import DeformableAttention
-from x2sam.model.layers import Places
+from x2sam.model.layers import Places, Started
 
 LOOK_SIDE = 56
 """Places a side that `FrameFeatures.look` has at most."""
@@ -56,7 +55,7 @@ class FrameFeatures:
 
 
 class Refinement(nn.Module):
-    """One more look at the mask features: what is around a place, then what that means. Starts as nothing."""
+    """One more look at the mask features: what is around a place, then what that means."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -65,12 +64,15 @@ class Refinement(nn.Module):
         self.linear1 = nn.Conv2d(dim, dim, 1)
         self.linear2 = nn.Conv2d(dim, dim, 1)
 
+    def start_as_nothing(self) -> list[nn.Module]:
+        return [self.linear2]
+
     def forward(self, x: Tensor) -> Tensor:
         """``[N, D, h, w]``."""
         return x + self.linear2(F.gelu(self.linear1(self.norm(self.around(x)))))
 
 
-class PixelDecoder(Mask2FormerPreTrainedModel):
+class PixelDecoder(Started, Mask2FormerPreTrainedModel):
     """`transformers`' deformable pixel decoder, with its own initialisation; small models refine what it makes."""
 
     def __init__(self, config: X2SamConfig) -> None:
@@ -82,20 +84,6 @@ class PixelDecoder(Mask2FormerPreTrainedModel):
         refinements = [Refinement(config.hidden_dim) for _ in range(config.mask_refinements)]
         self.refine = nn.Sequential(Places(config.hidden_dim), *refinements) if refinements else nn.Identity()
         self.post_init()
-
-    @classmethod
-    def is_custom_code(cls) -> bool:
-        """No: code that is has the start of modules without parameters of their own passed over."""
-        return False
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, Refinement):
-            initialization.zeros_(module.linear2.weight)
-            initialization.zeros_(module.linear2.bias)
-        elif isinstance(module, Places):
-            initialization.zeros_(module.code.weight)
 
     def forward(self, fpn: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """FPN maps, fine to coarse -> (levels coarse to fine, mask features), all ``[N, D, h, w]``."""

@@ -8,6 +8,7 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import initialization
 
 Rotary = Tensor
 """Complex numbers of length one, ``[H*W, head_dim / 2]``: the turn of every channel pair."""
@@ -118,12 +119,34 @@ def waves(x: Tensor) -> Tensor:
     return torch.cat([phase.sin(), phase.cos()], -1).flatten(-2)
 
 
+class Started:
+    """For a `PreTrainedModel`: parts that a module names in ``start_as_nothing()`` begin at zero.
+
+    `transformers` would pass over such modules in code that is not its own, where they have no parameters themselves.
+    """
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        return False
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)  # type: ignore[misc]
+        if hasattr(module, "start_as_nothing"):
+            for part in module.start_as_nothing():
+                for parameter in part.parameters():
+                    initialization.zeros_(parameter)
+
+
 class Places(nn.Module):
-    """Adds to a feature map where its places are. Starts as nothing."""
+    """Adds to a feature map where its places are."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.code = nn.Linear(2 * WAVES, dim, bias=False)
+
+    def start_as_nothing(self) -> list[nn.Module]:
+        return [self.code]
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, D, h, w]``."""

@@ -69,6 +69,10 @@ class MaskDecoderLayer(GradientCheckpointingLayer):
         self.linear2 = nn.Linear(config.decoder_feedforward, dim)
         self.final_norm = nn.LayerNorm(dim)
 
+    def start_as_nothing(self) -> list[nn.Module]:
+        """Text enters as nothing at first, and its weight is learned (paper, section 3)."""
+        return [self.text_attention.o_proj]
+
     def forward(
         self,
         x: Tensor,

@@ -25,7 +25,7 @@ from x2sam.errors import CheckpointError, InputError
 from x2sam.model import efficientnet as _registered  # noqa: F401  the small backbone, by its model type
 from x2sam.model.frames import FrameFeatures, PixelDecoder
 from x2sam.model.language import LanguageSide, Prefix, Reading, marker_spans, share
-from x2sam.model.layers import Places
+from x2sam.model.layers import Started
 from x2sam.model.losses import Layer, Targets, alignment_loss, segmentation_losses
 from x2sam.model.mask_decoder import Alignment, ClassHead, Guidance, MaskDecoder, Prediction
 from x2sam.model.mask_memory import FuserBlock, MemoryAttention, MemoryBank, MemoryEncoder
@@ -56,7 +56,7 @@ class X2SamOutput(ModelOutput):
     parts: dict[str, Tensor] | None = None
 
 
-class X2SamModel(PreTrainedModel):
+class X2SamModel(Started, PreTrainedModel):
     """The X2SAM network (arXiv 2605.00891)."""
 
     config_class = X2SamConfig
@@ -102,25 +102,13 @@ class X2SamModel(PreTrainedModel):
         """In training: no masks are decoded; conditions learn from what the mask features answer to them."""
         self.post_init()
 
-    @classmethod
-    def is_custom_code(cls) -> bool:
-        """No: code that is has the start of modules without parameters of their own passed over."""
-        return False
-
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, MaskDecoder):
-            for layer in module.layers:
-                # Text enters the decoder as nothing at first, and its weight is learned (paper, section 3).
-                initialization.zeros_(layer.text_attention.o_proj.weight)
-                initialization.zeros_(layer.text_attention.o_proj.bias)
-        elif isinstance(module, FuserBlock):
+        if isinstance(module, FuserBlock):
             initialization.constant_(module.scale, 1e-6)
         elif isinstance(module, ClassHead) and module.logit_scale is not None:
             initialization.constant_(module.logit_scale, torch.tensor(1 / 0.07).log().item())
-        elif isinstance(module, Places):
-            initialization.zeros_(module.code.weight)
         elif isinstance(module, LanguageSide) and module.relevance is not None:
             initialization.zeros_(module.relevance)  # at first every word counts alike
         elif isinstance(module, X2SamModel):
