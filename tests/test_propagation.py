@@ -91,7 +91,8 @@ def test_what_is_kept_is_bounded():
     for i in range(40):
         carried.remember(textures(i), [torch.ones(8, 8)], [True])
         sizes.append(len(pickle.dumps(carried)))
-    assert sizes[-1] == sizes[12]
+    assert abs(sizes[-1] - sizes[12]) < 100  # pickle names storages by numbers that may be longer
+    assert sizes[12] - sizes[0] > 10_000, "a frame that is kept shows"
 
 
 def test_the_look_of_a_frame_has_unit_length_and_a_bounded_size():
