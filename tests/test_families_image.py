@@ -793,10 +793,11 @@ def test_a_large_file_of_lines_costs_little_memory(tmp_path: Path) -> None:
 def test_every_row_of_the_catalog_stands() -> None:
     scored = {"pq", "miou", "mask_ap", "referring", "interactive", "gcg", "captions"}
     scored |= {"vpq", "stq", "mvc", "track_ap", "jf", "vvgd", "identity"}
+    scored |= {"best_of", "names", "presence", "listed", "said"}
     assert len(SPLITS) > 80
     for name, split in SPLITS.items():
         task = TASKS[split.task]
-        assert name.startswith(split.task.replace("img_genseg", "img_")[:7])
+        assert name.startswith((split.task.replace("img_genseg", "img_")[:7], "photos_"))
         assert set(split.metrics) <= scored
         assert bool(split.metrics) != ("train" in name or task.is_chat or split.family == "sa1b")
         assert not any(str(value).startswith("/") for value in split.options.values())
@@ -828,7 +829,8 @@ def run(words: list[Any], capsys: pytest.CaptureFixture[str]) -> tuple[int, list
 def test_data_list(capsys: pytest.CaptureFixture[str]) -> None:
     code, lines, _ = run(["data", "list", "--task", "img_intseg", "--json"], capsys)
     assert code == 0
-    assert [line["options"]["prompt"] for line in lines] == ["point", "box", "scribble", "mask"]
+    drawn = [line["options"]["prompt"] for line in lines if line["family"] == "coco_interactive"]
+    assert drawn == ["point", "box", "scribble", "mask"]
 
 
 def test_data_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -176,9 +176,9 @@ def train(
 
 @app.command()
 def evaluate(
-    splits: Annotated[list[str], typer.Argument(help="Splits of: x2sam data list; world, or world/TASK.")],
+    splits: Annotated[list[str], typer.Argument(help="Splits of: x2sam data list; world, world/TASK, or photos.")],
     root: Annotated[Optional[Path], typer.Option(help="Folder of the data sets.")] = None,  # noqa: UP045
-    all_tasks: Annotated[bool, typer.Option("--all-tasks", help="All fourteen tasks of the world.")] = False,
+    all_tasks: Annotated[bool, typer.Option("--all-tasks", "--all", help="All splits of world, or photos.")] = False,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder of answers and results; a run in it goes on.")
     ] = Path("evaluation"),

@@ -40,6 +40,8 @@ class Split:
     """Published number of samples, where known."""
     hidden: bool = False
     """The ground truth is on a server: evaluation writes a submission."""
+    trivial: tuple[str, ...] = ()
+    """Answers that need no model (rows of `evaluate.trivial`), scored beside the model's."""
 
 
 class Records(Sequence[Sample]):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from x2sam.data.base import Family, Records, Split
 from x2sam.data.catalog_image import IMAGE_SPLITS
+from x2sam.data.catalog_photos import PHOTO_SPLITS
 from x2sam.data.catalog_video import VIDEO_SPLITS
 from x2sam.errors import InputError
 
@@ -42,11 +43,12 @@ FAMILIES: dict[str, str] = {
         "davis",
         "vgd_video",
         "video_chat",
+        "photos",
     )
 }
 """Who reads what: ``module:function`` by name, imported when it is first used."""
 
-SPLITS: dict[str, Split] = {split.name: split for split in (*IMAGE_SPLITS, *VIDEO_SPLITS)}
+SPLITS: dict[str, Split] = {split.name: split for split in (*IMAGE_SPLITS, *VIDEO_SPLITS, *PHOTO_SPLITS)}
 """Every row by name."""
 
 OWN: dict[str, str] = {

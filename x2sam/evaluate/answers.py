@@ -27,8 +27,11 @@ VIEWS: dict[str, dict[str, Any]] = {
     "default": {},
     "semantic": {"form": "semantic", "threshold": 0.0},
     "instance": {"form": "instance", "threshold": 0.0},
+    "listed": {"form": "semantic"},
+    "scored": {"threshold": 0.0},
 }
-"""Ways to ask for masks: as users get them, a class for every pixel, and everything with its score."""
+"""Ways to ask for masks: as users get them, a class for every pixel, everything with its score, a class for every pixel
+that has one, and the answer to each condition however unsure it is."""
 
 
 @dataclass(frozen=True)

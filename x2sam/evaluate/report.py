@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,12 @@ HEADLINE: dict[str, tuple[str, ...]] = {
     "interactive": ("point/gIoU", "scribble/gIoU", "box/gIoU", "mask/gIoU"),
     "gcg": ("MaskRecall", "Nouns", "mIoU", "AP50"), "captions": ("METEOR", "CIDEr"),
     "vpq": ("VPQ",), "stq": ("STQ",), "mvc": ("mVC@8", "mVC@16"),
-    "track_ap": ("AP", "AP50"), "vvgd": ("AP", "AP50", "HOTA", "IDSW"), "jf": ("J&F",),
+    "track_ap": ("AP", "AP50"), "vvgd": ("AP", "AP50", "HOTA", "IDSW"),
+    "jf": ("J&F", "J", "F"),
     "identity": ("HOTA", "IDF1", "IDSW"),
+    "best_of": ("box/gIoU", "point/gIoU", "point@3/gIoU", "scribble/gIoU"),
+    "names": ("present/gIoU", "present/T-acc", "absent/N-acc"), "presence": ("refused@90",),
+    "listed": ("present/gIoU", "absent/N-acc"), "said": ("main", "any", "invented"),
 }
 """Which numbers of a metric a table shows."""
 PAPER: dict[str, dict[str, float]] = {
@@ -51,6 +56,13 @@ def headline(score: Score) -> dict[str, float]:
     return {n: _percent(n, score.numbers[n]) for n in wanted if n in score.numbers and not math.isnan(score.numbers[n])}
 
 
+def beside(score: Score) -> str:
+    """The first number of `headline` for every answer that needs no model: ``box 57.1, ellipse 60.2``."""
+    main = next(iter(headline(score)), None)
+    found = {name: headline(replace(score, numbers=numbers)) for name, numbers in score.trivial.items()}
+    return ", ".join(f"{name} {numbers[main]:.1f}" for name, numbers in found.items() if main in numbers)
+
+
 def _percent(name: str, value: float) -> float:
     return value if name in COUNTS else 100 * value
 
@@ -64,7 +76,8 @@ def as_dict(scores: Sequence[Score], model: str, protocol: str) -> dict[str, Any
             s.split.name: {
                 "task": s.split.task,
                 "samples": s.samples,
-                "numbers": {k: None if math.isnan(v) else v for k, v in s.numbers.items()},
+                "numbers": _plain(s.numbers),
+                **({"trivial": {name: _plain(numbers) for name, numbers in s.trivial.items()}} if s.trivial else {}),
                 "errors": s.errors,
             }
             for s in scores
@@ -72,13 +85,22 @@ def as_dict(scores: Sequence[Score], model: str, protocol: str) -> dict[str, Any
     }
 
 
+def _plain(numbers: dict[str, float]) -> dict[str, float | None]:
+    return {k: None if math.isnan(v) else v for k, v in numbers.items()}
+
+
 def markdown(scores: Sequence[Score]) -> str:
-    """A table; the paper's number stands in brackets where it has one."""
-    lines = ["| task | split | samples | result |", "|---|---|---|---|"]
+    """A table; the paper's number stands in brackets where it has one, trivial answers beside the first number."""
+    simple = any(s.trivial for s in scores)
+    lines = [
+        f"| task | split | samples | result |{' without a model |' * simple}",
+        f"|---|---|---|---|{'---|' * simple}",
+    ]
     for s in scores:
         paper = PAPER.get(s.split.name, {})
         cells = [f"{n} {v:.1f}" + (f" ({paper[n]:.1f})" if n in paper else "") for n, v in headline(s).items()]
-        lines.append(f"| {get_task(s.split.task).paper} | {s.split.name} | {s.samples} | {' · '.join(cells)} |")
+        row = f"| {get_task(s.split.task).paper} | {s.split.name} | {s.samples} | {' · '.join(cells)} |"
+        lines.append(row + f" {beside(s)} |" * simple)
     return "\n".join(lines) + "\n"
 
 
@@ -93,8 +115,10 @@ def table(scores: Sequence[Score]) -> Any:
     """A `rich` table."""
     from rich.table import Table
 
-    out = Table("task", "split", "samples", "result", "failed")
+    simple = ["without a model"] * any(s.trivial for s in scores)
+    out = Table("task", "split", "samples", "result", *simple, "failed")
     for s in scores:
         cells = "  ".join(f"{n} {v:.1f}" for n, v in headline(s).items())
-        out.add_row(get_task(s.split.task).paper, s.split.name, str(s.samples), cells, str(len(s.errors) or ""))
+        row = [get_task(s.split.task).paper, s.split.name, str(s.samples), cells, *(beside(s) for _ in simple)]
+        out.add_row(*row, str(len(s.errors) or ""))
     return out

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from accelerate import PartialState
 from accelerate.utils import gather_object
@@ -15,6 +15,7 @@ from x2sam.data.base import Records, Split
 from x2sam.errors import InputError, X2SamError
 from x2sam.evaluate.answers import Answer, AnswerFiles, answer
 from x2sam.evaluate.judges import Setting, judge, setting_of
+from x2sam.evaluate.trivial import TrivialAnswers, available
 from x2sam.metrics import Metric
 from x2sam.predictor import X2Sam
 from x2sam.strands import Identity
@@ -34,6 +35,8 @@ class Score:
     """Samples that failed, and why; their masks count as not found."""
     seconds: float = 0.0
     """Of this process, for answering."""
+    trivial: dict[str, dict[str, float]] = field(default_factory=dict)
+    """The same numbers of answers that need no model, by their names."""
 
 
 Progress = Callable[[str, int, int], None]
@@ -92,7 +95,11 @@ def evaluate(
     state.wait_for_everyone()
     setting = setting_of(files.read(count), protocol)
     numbers, errors = score(split, records, files, count, setting, state, tell)
-    return Score(split, count, numbers, errors, seconds)
+    beside = {}
+    for name in available(split.trivial):
+        simple = TrivialAnswers(name, files.read, lambda answered: _truth(records, answered))
+        beside[name] = score(split, records, simple, count, setting, state, tell)[0]
+    return Score(split, count, numbers, errors, seconds, beside)
 
 
 def _answered(
@@ -106,10 +113,18 @@ def _answered(
     return answer(model, sample, index, views, protocol, identity)
 
 
+class Answers(Protocol):
+    """Where answers are read from."""
+
+    def read(self, limit: int | None = None) -> Iterator[Answer]:
+        """All answers in the order of their samples."""
+        ...
+
+
 def score(
     split: Split,
     records: Records,
-    files: AnswerFiles,
+    files: Answers,
     count: int,
     setting: Setting,
     state: PartialState,

@@ -1,4 +1,4 @@
-"""What can be evaluated: rows of the catalog, and every task of the generated world."""
+"""What can be evaluated: rows of the catalog, also by group, and every task of the generated world."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from x2sam.benchmarks.vvgd import RELEASED
 from x2sam.data.base import Records, Split
 from x2sam.data.catalog import get_split, open_split
+from x2sam.data.catalog_photos import PHOTO_SPLITS
 from x2sam.data.world import World
 from x2sam.errors import InputError
 from x2sam.tasks import get_task
@@ -37,15 +38,20 @@ _METRICS: dict[str, tuple[str, ...]] = {
     "vid_vgdseg": ("track_ap", "identity"),
 }
 # fmt: on
+GROUPS: dict[str, tuple[str, ...]] = {
+    WORLD: tuple(f"{WORLD}/{task}{kind}" for task in _METRICS for kind in (list(NEW)[1:] if "ovseg" in task else [""])),
+    "photos": tuple(split.name for split in PHOTO_SPLITS),
+}
+"""Splits that one name stands for."""
 
 
 def names_of(wanted: str, all_tasks: bool = False) -> list[str]:
-    """The splits that a name on the command line stands for: ``world`` with ``--all-tasks`` is all of its tasks."""
-    if wanted != WORLD:
+    """The splits that a name on the command line stands for: ``world`` or ``photos`` with ``--all`` is all of them."""
+    if wanted not in GROUPS:
         return [wanted]
     if not all_tasks:
-        raise InputError("Got 'world'", "world/TASK, such as world/img_refseg", "Add --all-tasks for all fourteen")
-    return [f"{WORLD}/{task}{kind}" for task in _METRICS for kind in (list(NEW)[1:] if "ovseg" in task else [""])]
+        raise InputError(f"Got {wanted!r}", f"one split, such as {GROUPS[wanted][0]}", "Add --all for all of them")
+    return list(GROUPS[wanted])
 
 
 def find_split(name: str) -> Split:

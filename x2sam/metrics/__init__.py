@@ -10,8 +10,10 @@ from x2sam.metrics.grounded_caption import GroundedMasks, GroundedNouns
 from x2sam.metrics.grouped import Grouped
 from x2sam.metrics.identity import TrackIdentity
 from x2sam.metrics.panoptic import PanopticQuality, VideoPanopticQuality
+from x2sam.metrics.presence import Presence
 from x2sam.metrics.referring import ReferringIoU
 from x2sam.metrics.region_boundary import RegionBoundary
+from x2sam.metrics.said import SaidNames
 from x2sam.metrics.semantic import MeanIoU, VideoConsistency
 from x2sam.metrics.stq import SegmentationTrackingQuality
 
@@ -26,8 +28,10 @@ __all__ = [
     "Metric",
     "PanopticQuality",
     "PhraseLikeness",
+    "Presence",
     "ReferringIoU",
     "RegionBoundary",
+    "SaidNames",
     "SegmentationTrackingQuality",
     "TrackAP",
     "TrackIdentity",
