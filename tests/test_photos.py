@@ -14,10 +14,15 @@ from PIL import Image
 
 from x2sam.data.catalog import get_split, list_splits, open_split
 from x2sam.data.check import check
-from x2sam.data.photos import PhotoFolder, PhotoSource, is_validation
+from x2sam.data.photos import Photo, PhotoFolder, PhotoSource, Shape, is_validation
+from x2sam.data.photos.augment import Scene
+from x2sam.data.photos.drafts import Draft
 from x2sam.data.photos.drawing import innermost
 from x2sam.data.photos.folder import key_of
-from x2sam.data.photos.names import THINGS, apart, said_in
+from x2sam.data.photos.grounding import spans_in
+from x2sam.data.photos.names import THINGS, apart, mentions, said_in
+from x2sam.data.photos.questions import exists, how_many, what, where
+from x2sam.data.photos.uses import USES, reasoned
 from x2sam.errors import DataError, InputError
 from x2sam.evaluate.answers import Answer, View
 from x2sam.evaluate.command import run
@@ -27,6 +32,7 @@ from x2sam.evaluate.trivial import DISC, MASKS, NEEDS, TEXTS, available, trivial
 from x2sam.masks import RLE
 from x2sam.metrics import Presence, SaidNames
 from x2sam.predictor import X2Sam
+from x2sam.prompts import read_answer
 from x2sam.types import Sample, Segment
 
 HEIGHT, WIDTH = 64, 96
@@ -155,7 +161,7 @@ def test_training_never_touches_the_validation_tenth(root: Path, tmp_path: Path)
             (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / part).write_bytes(file.read_bytes())
     source = PhotoSource(tmp_path, frames=3)
-    assert set(source.lengths) == {f"img_{t}" for t in ("intseg", "refseg", "genseg", "chat")} | {
+    assert set(source.lengths) == {f"img_{t}" for t in ("intseg", "refseg", "genseg", "chat", "gcgseg", "reaseg")} | {
         "vid_objseg",
         "vid_refseg",
     }
@@ -344,6 +350,108 @@ def test_descriptions_are_captions_or_sentences_of_names(source: PhotoSource) ->
     assert all(source.sample("img_chat", index).prompt.text for index in range(3))
 
 
+def still(names: dict[int, str], boxes: dict[int, tuple[int, int, int, int]], absent: Any = (), **of: str) -> Draft:
+    """A scene of 100 x 60 pixels as it is: segments by id, their names and boxes; ``of``: their ``inst``."""
+    ids = np.zeros((60, 100), np.uint16)
+    for number, (x0, y0, x1, y1) in boxes.items():
+        ids[y0:y1, x0:x1] = number
+    shapes = tuple(Shape(i, name, True, False, of.get(name, "one"), 0) for i, name in names.items())
+    photo = Photo("a", "coco-full", (60, 100), shapes, (), (), (), ())
+    whole = {i: int((ids == i).sum()) for i in names}
+    scene = Scene(photo, (np.zeros((60, 100, 3), np.uint8),), (ids,), False, whole)
+    sure = frozenset().union(*THINGS)
+    return Draft(np.random.default_rng(0), scene, absent, sure, 0.25, 10, 6, sure)
+
+
+LIVING = still(
+    {1: "person", 2: "person", 3: "dog", 4: "bicycle", 5: "sheep", 6: "sheep"},
+    {
+        1: (0, 0, 30, 30),
+        2: (30, 0, 40, 20),
+        3: (70, 30, 90, 50),
+        4: (0, 35, 20, 55),
+        5: (50, 0, 60, 9),
+        6: (60, 0, 70, 9),
+    },
+    ("cat", "horse"),
+)
+
+
+@pytest.mark.parametrize(
+    ("caption", "wanted"),
+    [
+        ("A man with his small dog.", {"A man": [1], "his small dog": [3]}),
+        ("The two people ride past a group of sheep.", {"The two people": [1, 2], "a group of sheep": [5, 6]}),
+        ("Three boys near a black and white dog", {"a black and white dog": [3]}),
+        ("A sheep by a bike.", {"a bike": [4]}),
+        ("A kitchen containing bicycles and dog.", {"dog": [3]}),
+        ("No dog, a dog park, the dog's bone, a hot dog, a man without a bike.", {"a man": [1]}),
+        ("A statue of a man.", {}),
+        ("A man dogs a woman who bikes.", {"A man": [1]}),
+    ],
+)
+def test_phrases_of_captions_mean_what_is_labelled(caption: str, wanted: dict[str, list[int]]) -> None:
+    """All of a name, or the one that is clearly largest; not a noun that is part of a longer one, nor a verb."""
+    assert {caption[start:end]: list(ids) for start, end, ids in spans_in(caption, LIVING)} == wanted
+
+
+def test_grounded_captions_have_a_mask_for_every_phrase(source: PhotoSource) -> None:
+    answers = set()
+    for index in range(30):
+        sample = source.sample("img_gcgseg", index)
+        assert [o.condition for o in sample.objects] == list(range(sample.answer.count("<p>")))
+        assert sample.answer.count("<p>") == sample.answer.count("</p>") > 0
+        assert sample.answer.endswith(".")
+        assert not sample.prompt.conditions
+        answers.add(sample.answer)
+        for phrase, track in zip(read_answer(sample.answer)[1], sample.objects, strict=True):
+            wanted = {3} if "rass" in phrase.text else {1, 2}
+            assert shown(sample, 0, track.masks[0]) in wanted
+    assert "<p>Two kittens</p> to the left of a tree." in answers
+
+
+def test_questions_have_answers_that_are_sure() -> None:
+    told: dict[str, set[str]] = {}
+    for form in (exists, how_many, where, what):
+        for _ in range(60):
+            question, answer = form(LIVING) or ("", "")
+            told.setdefault(question, set()).add(answer)
+    first = {question: {answer[:2] for answer in answers} for question, answers in told.items()}
+    assert first["Is there a dog?"] == {"Ye"}
+    assert first["Is there a cat?"] == {"No"}
+    assert told["How many people are there?"] <= {"Two.", "Two people.", "There are two people."}
+    assert told["Where is the dog?"] <= {"On the right.", "The dog is on the right."}
+    assert told["What is on the right?"] <= {"A dog.", "There is a dog on the right."}
+    assert "What is on the left?" not in told, "a person and a bicycle"
+    several = still({1: "dog"}, {1: (60, 0, 90, 30)}, dog="many")
+    assert not any(how_many(several) or where(several) for _ in range(9))
+    assert exists(several) is None, "it could only be yes"
+
+
+def test_what_answers_a_question_is_all_that_fits_and_known_everywhere() -> None:
+    asked = {}
+    for _ in range(60):
+        content = reasoned(LIVING)
+        masks = {track.condition: track.masks[0].area for track in content.objects}
+        asked |= {c.text: masks.get(i) for i, c in enumerate(content.prompt.conditions)}
+    assert asked["Which animal barks?"] == 20 * 20
+    assert asked["Who can talk?"] == 30 * 30 + 10 * 20
+    assert asked["Which animals are pets?"] == 20 * 20
+    assert asked["Which animal purrs?"] is None
+    assert "What could you ride?" in asked
+    assert "Which animal has feathers?" not in asked, "nobody says that there is no bird"
+    assert not {"What lives in a stable?", "Which animals eat grass?"} & set(asked), "perhaps the dog"
+    names = set(frozenset().union(*(use.yes for use in USES)))
+    assert frozenset().union(*THINGS) <= names | {"chair"}
+    assert all(len(use.wordings) >= 2 and not use.yes & use.maybe for use in USES)
+
+
+def test_mentions_have_places() -> None:
+    text = "Two Puppies? A cell-phone, sheep."
+    found = [(text[m.start : m.end], set(m.names), m.many) for m in mentions(text, ["dog", "cell phone", "sheep"])]
+    assert found == [("cell-phone", {"cell phone"}, False), ("sheep", {"sheep"}, True)]
+
+
 def test_a_wrong_request_says_what_is_served(root: Path, source: PhotoSource) -> None:
     with pytest.raises(InputError, match="img_intseg, img_refseg"):
         source.sample("img_vgdseg", 0)
@@ -358,7 +466,7 @@ def answered(sample: Sample, index: int = 0, frames: Any = ()) -> Answer:
     conditions = sample.prompt.conditions
     view = View(frames)
     things = tuple(c.is_thing for c in conditions)
-    return Answer(index, sample.sample_id, sample.prompt.labels, things, {"default": view})
+    return Answer(index, sample.sample_id, sample.prompt.labels, things, {"default": view, "nested": view})
 
 
 def scored(split: str, answers: list[tuple[Sample, Answer]], metric: str) -> dict[str, float]:

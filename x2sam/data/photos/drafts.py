@@ -10,12 +10,14 @@ import numpy as np
 from x2sam.data.photos.augment import SIDES, Scene
 from x2sam.data.photos.drawing import LOOSE
 from x2sam.data.photos.folder import Photo, Shape
-from x2sam.data.photos.names import counted, listed, nearest, plural
+from x2sam.data.photos.names import nearest, plural
 from x2sam.masks import RLE
 from x2sam.types import Condition, ObjectTrack, Prompt
 
 VISIBLE = 0.002
 """Part of the frame that something covers at least to be asked for."""
+CLEAR = 0.0005
+"""Part of the frame that an object covers at least to be counted; where one covers less, none of its name are."""
 KEPT = 0.9
 """Part of every segment of a name that a cut must leave for "the left one" and "the larger one" to stay true."""
 PARTS = ("bsds", "ccp")
@@ -25,16 +27,6 @@ CHANCES = {
     "clip": {"mask": 0.5, "box": 0.25, "point": 0.25},
 }
 """How often each kind of region is drawn."""
-DESCRIBE = (
-    "Describe the image.",
-    "What is in the picture?",
-    "What does the image show?",
-    "Describe this photo in one sentence.",
-    "Write a short caption for the image.",
-    "What can you see here?",
-)
-SENTENCES = ("A photo of {}.", "You can see {} in the picture.", "The picture shows {}.", "{}.")
-WEARING = ("A person wearing {}.", "The person in front wears {}.", "Someone in {}.")
 
 
 @dataclass(frozen=True)
@@ -50,6 +42,8 @@ class Draft:
     absent: float
     negatives: int
     asked: int
+    things: frozenset[str] = frozenset()
+    """Names of what can be counted."""
 
     @property
     def photo(self) -> Photo:
@@ -63,6 +57,12 @@ class Draft:
         """The segments of every name of which all are known and enough is seen."""
         found = {name: self.photo.called(name) for name in self.photo.names if name in self.sure}
         return {name: shapes for name, shapes in found.items() if self.seen([s.id for s in shapes])}
+
+    def count(self, shapes: Sequence[Shape]) -> int | None:
+        """How many of some segments are to be seen; None where nobody counted, or where that can be argued about."""
+        areas = [area for s in shapes if (area := self.scene.area([s.id]))]
+        clear = all(area >= CLEAR * self.scene.maps[0].size for area in areas)
+        return len(areas) if clear and all(s.single for s in shapes) else None
 
     def missing(self, count: int) -> list[str]:
         """So many absent names: half of them easily mistaken for what is there, where there are such."""
@@ -151,40 +151,3 @@ def categories(draft: Draft) -> Content | None:
             tracks.append(draft.track(shapes[0].id, i, [s.id for s in shapes]))
     conditions = tuple(Condition(name, is_thing=apart[name]) for name in names)
     return Content(Prompt(conditions), tuple(tracks)) if here else None
-
-
-def spoken(photo: Photo) -> bool:
-    """Whether there is something to be said."""
-    return bool(photo.captions or photo.names)
-
-
-def talk(draft: Draft) -> Content | None:
-    """A description: what a person wrote, or a sentence of the names of what is seen."""
-    rng, scene = draft.rng, draft.scene
-    captions = [c for c in draft.photo.captions if not (scene.flipped and SIDES.search(c))]
-    answer = captions[rng.integers(len(captions))].strip() if captions else _sentence(draft)
-    question = DESCRIBE[rng.integers(len(DESCRIBE))]
-    return Content(Prompt(text=question), (), answer) if answer else None
-
-
-def _sentence(draft: Draft) -> str:
-    """Names with their numbers, the largest first; clothes as what a person wears."""
-    found = draft.names()
-    names = sorted(found, key=lambda name: -draft.scene.area([s.id for s in found[name]]))
-    clothes = draft.photo.set == "ccp"
-    bank = WEARING if clothes else SENTENCES
-    if clothes:
-        names = [name for name in names if found[name][0].thing]
-    words = []
-    for name in names[:5]:
-        shapes = found[name]
-        if not shapes[0].thing:
-            words.append(name)
-        elif clothes or all(s.single for s in shapes):
-            words.append(counted(name, len(shapes)))
-        else:  # nobody counted
-            words.append(f"some {plural(name)}" if any(s.inst == "many" for s in shapes) else counted(name, 1))
-    if not words:
-        return ""
-    text = bank[draft.rng.integers(len(bank))].format(listed(words))
-    return text[0].upper() + text[1:]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
 
 # fmt: off
 ALIKE: tuple[frozenset[str], ...] = tuple(frozenset(row.split(", ")) for row in (
@@ -56,6 +58,11 @@ SPOKEN: dict[str, str] = {
     "keyboard": "keyboards", "hair drier": "hair dryer, blow dryer", "tie": "necktie", "toilet": "urinal",
 }
 """Other words for a name, as captions have them."""
+MANY = frozenset((
+    "people", "men", "women", "children", "kids", "boys", "girls", "couple", "crowd", "cattle", "luggage", "books",
+    "skis", "knives", "sheep",
+))
+"""Words for more than one thing that do not tell by their end."""
 # fmt: on
 
 
@@ -75,21 +82,46 @@ def words_of(name: str) -> frozenset[str]:
     return frozenset({name, *SPOKEN.get(name, name).split(", ")})
 
 
-def said_in(text: str, names: Iterable[str]) -> list[frozenset[str]]:
-    """What a text says of ``names``: for every mention, in order, the names that its word may stand for.
+@dataclass(frozen=True)
+class Mention:
+    """A word of a text that stands for a name."""
+
+    start: int
+    end: int
+    """Its place in the text."""
+    names: frozenset[str]
+    """What it may stand for: a bike is a bicycle or a motorcycle."""
+    many: bool
+    """Whether it means more than one."""
+
+
+def mentions(text: str, names: Iterable[str]) -> list[Mention]:
+    """Every word of a text that stands for one of ``names``, in order.
 
     Singular or plural. A longer word hides a shorter one in it: a hot dog is no dog, a dining table no table.
     """
+    pattern, meant = _spoken(frozenset(names))
+    found = pattern.finditer(text.lower()) if meant else ()
+    words = ((match, re.sub(r"[^a-z]+", " ", match[1])) for match in found)
+    return [Mention(m.start(), m.end(), meant[word], bool(m[2]) or word in MANY) for m, word in words]
+
+
+@lru_cache(maxsize=64)
+def _spoken(names: frozenset[str]) -> tuple[re.Pattern[str], dict[str, frozenset[str]]]:
+    """What finds the words for some names, the longest first, and the names that each word may stand for."""
     meant: dict[str, set[str]] = {}
     for name in names:
         for word in words_of(name):
             meant.setdefault(word.replace("-", " "), set()).add(name)
     longest = sorted(meant, key=lambda word: (-len(word), word))
-    if not longest:
-        return []
-    pattern = rf"\b({'|'.join(map(re.escape, longest))})(?:s|es)?\b"
-    spoken = re.sub(r"[^a-z]+", " ", text.lower())
-    return [frozenset(meant[match[1]]) for match in re.finditer(pattern, spoken)]
+    words = "|".join(word.replace(" ", "[^a-z]+") for word in longest)
+    pattern = re.compile(rf"(?<![a-z])({words})(s|es)?(?![a-z])")
+    return pattern, {word: frozenset(found) for word, found in meant.items()}
+
+
+def said_in(text: str, names: Iterable[str]) -> list[frozenset[str]]:
+    """What a text says of ``names``: for every mention, in order, the names that its word may stand for."""
+    return [mention.names for mention in mentions(text, names)]
 
 
 def listed(words: list[str]) -> str:
@@ -101,9 +133,13 @@ def counted(name: str, count: int) -> str:
     """``a dog``, ``two dogs``."""
     numbers = ("no", "a", "two", "three", "four", "five", "six")
     if count == 1:
-        several = name.endswith("s") and name not in ("bus", "dress")
-        return name if several else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+        return name if is_plural(name) else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
     return f"{numbers[count] if count < len(numbers) else 'several'} {plural(name)}"
+
+
+def is_plural(name: str) -> bool:
+    """Whether a name says several by itself: skis, scissors."""
+    return name.endswith("s") and name not in ("bus", "dress")
 
 
 def plural(name: str) -> str:

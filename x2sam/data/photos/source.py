@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from x2sam.data.photos.augment import Scene, augmented, plain
-from x2sam.data.photos.drafts import Content, Draft, categories, markable, marked, phrases, spoken, talk
+from x2sam.data.photos.drafts import Content, Draft, categories, markable, marked, phrases
 from x2sam.data.photos.folder import Photo, PhotoFolder, mask_in
+from x2sam.data.photos.grounding import groundable, grounded
+from x2sam.data.photos.talk import spoken, talk
+from x2sam.data.photos.uses import reasoned, useful
 from x2sam.errors import InputError
 from x2sam.masks import RLE
 from x2sam.types import Sample
@@ -44,6 +47,8 @@ MAKERS: dict[str, _Maker] = {
     "vid_objseg": _Maker(marked, lambda photo: bool(photo.shapes), clips=True, least=0.7),
     "vid_refseg": _Maker(phrases, lambda photo: bool(photo.phrases), clips=True, least=0.7),
     "img_chat": _Maker(talk, spoken, least=0.85),
+    "img_gcgseg": _Maker(grounded, groundable, least=0.85),
+    "img_reaseg": _Maker(reasoned, useful),
 }
 
 
@@ -98,7 +103,7 @@ class PhotoSource:
             photo = source[rows[(index + attempt // ATTEMPTS) % len(rows)]]
             scene = self._scene(photo, maker, rng)
             others, sure = self.folder.absent(photo), self.folder.everywhere(photo)
-            draft = Draft(rng, scene, others, sure, self.absent, self.negatives, self.asked)
+            draft = Draft(rng, scene, others, sure, self.absent, self.negatives, self.asked, self.folder.things)
             content = maker.make(draft)
             if content is not None:
                 name = "/".join(("photos", self.split, f"seed {self.seed}", task, str(index), photo.id))
