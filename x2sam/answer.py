@@ -28,6 +28,8 @@ from x2sam.types import Condition
 __all__ = ["AnswerOptions", "Candidate", "answer_frame", "best", "instances", "panoptic", "semantic"]
 
 DEFAULTS = AnswerOptions()
+ALIKE, UNLIKELY = 0.9, 0.05
+"""Overlap from which two answers to a click are one, and the score below which an answer is none."""
 BOX_MARGIN = 0.05
 """Nothing of an object lies further outside of its box than this part of the box's sides: hands are not exact."""
 
@@ -192,12 +194,29 @@ def best(
     found = [_within(c, grown(boxes[c.condition], BOX_MARGIN)) if c.condition in boxes else c for c in found]
     groups = [list(group) for _, group in groupby(found, key=lambda found: found.condition)]
     answers = [_merge(group, sum(found.score for found in group) / len(group)) for group in groups]
+    if frame.options.alternatives > 1:
+        answers = [other for answer in answers for other in (answer, *_alternatives(frame, answer))]
     if rules.follow:
         shown = _shown(frame, prompts)
         answers = sorted(
             [a for a in answers if a.condition not in shown] + list(shown.values()), key=attrgetter("condition")
         )
     return [answer for answer in answers if rules.always or answer.rle.area]
+
+
+def _alternatives(frame: FrameLogits, answer: Candidate) -> list[Candidate]:
+    """What else the click of an answer may mean: masks of other queries that are unlike it and each other."""
+    c = answer.condition
+    if answer.query is None or answer.rle.area == 0 or frame.conditions[c].region is None or _kind(frame, c) != "point":
+        return []
+    order = frame.scores[:, c].argsort(descending=True, stable=True).tolist()
+    picks = [(q, c, float(frame.scores[q, c])) for q in order if q != answer.query][: frame.options.alternatives - 1]
+    kept = [answer]
+    for other in frame.cut([pick for pick in picks if pick[2] >= UNLIKELY], alone=False):
+        known = iou_matrix([other.rle], [a.rle for a in kept]) if other.rle.area else np.ones((1, 1))
+        if known.max() < ALIKE:
+            kept.append(replace(other, score=min(other.score, answer.score)))
+    return kept[1:]
 
 
 def _followed(frame: FrameLogits, carried: Tensor) -> tuple[FrameLogits, list[tuple[int, int]]]:

@@ -49,6 +49,8 @@ class AnswerOptions:
     """Panoptic: the share of its own mask that a segment must keep against surer ones."""
     top_k: int | None = None
     """Most segments of the instance forms; None: as many as there are queries."""
+    alternatives: int = 1
+    """Most answers to one click, surest first: it may mean a part, an object or a group."""
     overlap: Literal["allow", "forbid"] | None = None
     """Whether masks may share pixels; where not, the surer one wins. None: panoptic forbids, the other forms allow."""
     form: Literal["panoptic", "semantic", "instance"] = "panoptic"
@@ -72,6 +74,8 @@ class AnswerOptions:
                 raise InputError(f"Got {name}={value}", "a probability between 0 and 1")
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"Got top_k={self.top_k}", "1 or more, or None for no limit")
+        if not isinstance(self.alternatives, int) or self.alternatives < 1:
+            raise InputError(f"Got alternatives={self.alternatives}", "1 or more")
         if not isinstance(self.every, int) or self.every < 1:
             raise InputError(f"Got every={self.every}", "a whole number", "Pass every=1 to decode every frame")
         choices = {

@@ -119,8 +119,8 @@ def plan_import(
     with torch.device("meta"):
         wanted = X2SamModel(config).state_dict()
     if config.tie_word_embeddings:
-        wanted.pop("language.qwen.lm_head.weight")
-        made.pop("language.qwen.lm_head.weight", None)
+        wanted.pop("language.model.lm_head.weight")
+        made.pop("language.model.lm_head.weight", None)
     return _checked(made, wanted)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, Mask2FormerConfig, PreTrainedConfig
@@ -10,34 +11,61 @@ from transformers.models.sam2.configuration_sam2 import Sam2VisionConfig
 
 from x2sam.errors import InputError
 
+WEIGHTS = Path(__file__).parent / "weights"
+"""What comes with the package: checkpoints and language models, one folder each."""
+
 
 class EfficientNetLiteConfig(PreTrainedConfig):
-    """Configuration of `EfficientNetLiteModel`, a small backbone for the mask encoder; the defaults are Lite0's."""
+    """Configuration of `EfficientNetLiteModel`, a small backbone for the mask encoder; the defaults are Lite2's."""
 
     model_type = "efficientnet_lite"
 
     stem_channels: int = 32
     stages: list[list[int]] | tuple[tuple[int, ...], ...] = (
         (1, 3, 1, 1, 16),
-        (2, 3, 2, 6, 24),
-        (2, 5, 2, 6, 40),
-        (3, 3, 2, 6, 80),
-        (3, 5, 1, 6, 112),
-        (4, 5, 2, 6, 192),
-        (1, 3, 1, 6, 320),
+        (3, 3, 2, 6, 24),
+        (3, 5, 2, 6, 48),
+        (4, 3, 2, 6, 88),
+        (4, 5, 1, 6, 120),
+        (5, 5, 2, 6, 208),
+        (1, 3, 1, 6, 352),
     )
     """Rows of (blocks, kernel, stride of the first block, expansion, channels)."""
+    recognition_channels: int = 1280
+    """Width of the features that a classifier would read; 0 leaves them out."""
     norm_eps: float = 1e-3
+
+
+class EyesConfig(PreTrainedConfig):
+    """How `SharedEyes` cut a picture into tokens, named as in Qwen3-VL's vision configuration."""
+
+    model_type = "x2sam_eyes"
+
+    patch_size: int = 32
+    spatial_merge_size: int = 2
+    """A picture token is a cell of ``patch_size * spatial_merge_size`` pixels a side."""
+    temporal_patch_size: int = 2
+    image_token_id: int = -1
+    video_token_id: int = -1
 
 
 class X2SamConfig(PreTrainedConfig):
     """Configuration of `X2SamModel`. The defaults are the released 4B model's (paper section 4; release 5b0b106)."""
 
     model_type = "x2sam"
-    sub_configs = {"language_config": Qwen3VLConfig, "mask_encoder_config": Sam2VisionConfig}  # noqa: RUF012
+    sub_configs = {  # noqa: RUF012
+        "language_config": AutoConfig,
+        "mask_encoder_config": Sam2VisionConfig,
+        "eyes_config": EyesConfig,
+    }
 
     language_config: Any = None
-    """Qwen3VLConfig, or its dict."""
+    """Qwen3VLConfig, or that of a causal language model (`AutoModelForCausalLM`) with ``shared_eyes``; or its dict."""
+    apart: dict[str, str] | None = None
+    """Modules whose tensors are not kept beside the others but in packed files below the package's ``weights``, by
+    their names. They are read from there, stay as they are, and are not saved again."""
+    eyes_config: Any = None
+    """EyesConfig, or its dict: how pictures become tokens where the language model does not say."""
     mask_encoder_config: Any = None
     """Sam2VisionConfig, or its dict."""
 
@@ -48,6 +76,7 @@ class X2SamConfig(PreTrainedConfig):
     """Width of the pixel decoder, the mask decoder and the mask memory."""
     num_heads: int = 8
     num_queries: int = 200
+    """0 leaves out queries, pixel decoder and memory bank: the prompted head then answers everything (ours)."""
     pixel_decoder_layers: int = 6
     pixel_decoder_feedforward: int = 1024
     mask_refinements: int = 0
@@ -55,6 +84,11 @@ class X2SamConfig(PreTrainedConfig):
     deformable encoder nothing else does."""
     decoder_layers: int = 9
     decoder_feedforward: int = 2048
+    prompted_widths: list[int] | tuple[int, ...] = ()
+    """Widths of the prompted head at strides 4, 8, 16 and 32, which answers what is said, drawn or remembered where
+    each condition has one mask (ours); empty: the queries answer."""
+    prompted_layers: int = 2
+    """Of its attention at stride 32."""
     prompted_queries: int = 0
     """Where no more conditions than this are asked for, each has a query that starts from it (ours)."""
     class_agnostic: bool = False
@@ -92,12 +126,28 @@ class X2SamConfig(PreTrainedConfig):
     rotary_dtype: str = "float32"
     """Rotary frequencies are rounded to this type first. A language model that was cast as a whole (``.half()``)
     carries rounded frequencies, and what was trained on top of it has learned them."""
+    conditions_layer: int = 0
+    """Conditions are made of the states after this layer, and where nothing is spoken no later one is run; 0: the
+    last (ours)."""
+    meaning_layers: list[int] | tuple[int, ...] = ()
+    """After which layers a phrase's state is taken to say what it means by itself; several lie side by side."""
     lexical_conditions: bool = False
-    """Words also reach the conditions directly, as what their embeddings say, beside the language model's states
-    (nano): what can be named is then learned without waiting for the language model, which says how much each word
-    counts."""
+    """Phrases also reach the conditions directly, as what they mean by themselves (``meaning_layers``), beside what the
+    whole prompt makes of them (nano): what can be named is known without any context."""
+    lexical_prefix: list[int] | tuple[int, ...] = ()
+    """Tokens that a phrase is read after, such as those of "a photo of a"."""
+    lexical_articles: list[int] | tuple[int, ...] = ()
+    """Tokens that are left out where a phrase begins with one."""
+    adapter_rank: int = 0
+    """Of the adapters (arXiv 2106.09685) on the language model's layers after ``conditions_layer``: it learns to speak
+    of pictures, and what phrases mean stays as it is (ours). 0: none."""
+    added_tokens: int = 0
+    """Tokens after the language model's own vocabulary, whose embeddings are ours: markers, pictures."""
     shared_eyes: bool = False
-    """The language model sees through the mask encoder's backbone and has no vision tower of its own (nano)."""
+    """The language model sees through the mask encoder's backbone, which has recognition features, and has no vision
+    tower of its own (nano)."""
+    recognition_names: int = 1000
+    """Names that the backbone's classifier has told apart."""
     region_token_id: int = -400
     """Id of one of the ``region_tokens`` slots that a region occupies in ``input_ids``."""
     seg_token_id: int = 151669
@@ -129,9 +179,11 @@ class X2SamConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
-        self.language_config = _as_config(self.language_config, Qwen3VLConfig, released_language_config)
+        self.language_config = _as_language_config(self.language_config)
+        self.eyes_config = _as_config(self.eyes_config, EyesConfig, EyesConfig)
         self.mask_encoder_config = _as_config(self.mask_encoder_config, Sam2VisionConfig, released_mask_encoder_config)
-        self.memory_levels = tuple(self.memory_levels)
+        for name in ("memory_levels", "prompted_widths", "meaning_layers", "lexical_prefix", "lexical_articles"):
+            setattr(self, name, tuple(getattr(self, name)))
         # A composite model is tied exactly when its language model is.
         self.tie_word_embeddings = self.language_config.tie_word_embeddings
         self._check()
@@ -152,6 +204,32 @@ class X2SamConfig(PreTrainedConfig):
             raise InputError(f"Got memory_levels={self.memory_levels}", "a selection of 0, 1 and 2")
 
     @property
+    def text_config(self) -> PreTrainedConfig:
+        """Of the language model's layers."""
+        return getattr(self.language_config, "text_config", self.language_config)
+
+    @property
+    def meaning_size(self) -> int:
+        """Width of what a phrase means by itself."""
+        return self.text_config.hidden_size * len(self.meaning_layers)
+
+    @property
+    def vision_config(self) -> PreTrainedConfig:
+        """How pictures become the language model's tokens."""
+        return getattr(self.language_config, "vision_config", self.eyes_config)
+
+    @property
+    def picture_token_ids(self) -> tuple[int, int]:
+        """Ids of the slots of an image's and of a video's tokens."""
+        owner = self.language_config if hasattr(self.language_config, "vision_config") else self.eyes_config
+        return owner.image_token_id, owner.video_token_id
+
+    @property
+    def recognition_channels(self) -> int:
+        """Width of the recognition features; 0 where the mask encoder has none."""
+        return getattr(self.mask_encoder_config.backbone_config, "recognition_channels", 0)
+
+    @property
     def pixel_decoder_config(self) -> Mask2FormerConfig:
         """What `transformers`' Mask2FormerPixelDecoder needs to be built."""
         return Mask2FormerConfig(
@@ -169,6 +247,13 @@ class X2SamConfig(PreTrainedConfig):
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
         return self.language_config.get_text_config(*args, **kwargs)
+
+
+def _as_language_config(value: Any) -> Any:
+    if isinstance(value, dict) and value.get("model_type", Qwen3VLConfig.model_type) != Qwen3VLConfig.model_type:
+        kind = value["model_type"]
+        return AutoConfig.for_model(kind, **{k: v for k, v in value.items() if k != "model_type"})
+    return _as_config(value, Qwen3VLConfig, released_language_config)
 
 
 def _as_config(value: Any, cls: type, default: Any) -> Any:
@@ -236,72 +321,42 @@ def preset(name: str) -> X2SamConfig:
 
 
 def nano() -> X2SamConfig:
-    """The small model that ships inside the package: it runs anywhere and is trained on generated scenes."""
+    """The small model that ships inside the package: it runs anywhere. SmolLM2-135M and EfficientNet-Lite2 inside."""
+    language = AutoConfig.from_pretrained(WEIGHTS / "smollm2")
+    added = range(language.vocab_size, language.vocab_size + 7)
+    _, _, image, video, seg, phrase_start, phrase_end = added  # the order of `x2sam.train.smollm2`
     return X2SamConfig(
-        language_config=Qwen3VLConfig(
-            text_config={
-                "vocab_size": 2048,
-                "hidden_size": 256,
-                "intermediate_size": 640,
-                "num_hidden_layers": 6,
-                "num_attention_heads": 4,
-                "num_key_value_heads": 2,
-                "head_dim": 64,
-                "max_position_embeddings": 8192,
-                "rope_parameters": {
-                    "rope_type": "default",
-                    "rope_theta": 10_000.0,
-                    "mrope_section": [16, 8, 8],
-                    "mrope_interleaved": True,
-                },
-                "tie_word_embeddings": False,  # the embeddings also say what conditions mean, and stay as they are
-            },
-            vision_config={
-                "depth": 0,
-                "hidden_size": 64,
-                "num_heads": 1,
-                "patch_size": 8,  # a picture token is a cell of 16 pixels: small things have cells of their own
-                "out_hidden_size": 256,
-                "num_position_embeddings": 256,
-                "deepstack_visual_indexes": [],
-            },
-            image_token_id=5,
-            video_token_id=6,
-            vision_start_token_id=3,
-            vision_end_token_id=4,
-            tie_word_embeddings=False,
-        ),
+        language_config=language,
+        apart={
+            "language.model": "smollm2/language.safetensors",
+            "mask_encoder.backbone": "efficientnet_lite2/backbone.safetensors",
+            "language.eyes.classifier": "efficientnet_lite2/classifier.safetensors",
+        },
+        added_tokens=len(added),
+        seg_token_id=seg,
+        phrase_start_token_id=phrase_start,
+        phrase_end_token_id=phrase_end,
+        eyes_config=EyesConfig(image_token_id=image, video_token_id=video),
         mask_encoder_config=Sam2VisionConfig(
             backbone_config={"model_type": "efficientnet_lite"},
-            backbone_channel_list=[320, 112, 40, 24],
+            backbone_channel_list=[352, 120, 48, 24],
             fpn_hidden_size=128,
             fpn_top_down_levels=[0, 1, 2],
         ),
-        image_size=224,
+        image_size=320,
         hidden_dim=128,
         num_heads=8,
-        num_queries=40,
-        pixel_decoder_layers=0,  # deformable attention over stride 4 would take most of the time; the FPN serves
-        mask_refinements=2,
-        decoder_layers=4,
-        decoder_feedforward=512,
-        prompted_queries=12,
-        memory_size=4,
-        memory_levels=(0,),
-        memory_layers=2,
-        memory_feedforward=256,
-        memory_dropout=0.0,
-        memory_fuser_layers=1,
-        memory_fuser_feedforward=256,
+        num_queries=0,
+        prompted_widths=(32, 64, 128, 192),
+        memory_size=0,
+        memory_levels=(),
+        conditions_layer=11,
+        meaning_layers=(7, 11),
+        adapter_rank=16,
         region_points=64,
         region_tokens=4,
         region_corner_coordinates=False,
-        fine_regions=True,
         region_positions=True,
-        seg_token_id=7,
-        phrase_start_token_id=8,
-        phrase_end_token_id=9,
-        train_points=768,
         shared_eyes=True,
         lexical_conditions=True,
         alignment_weight=2.0,
@@ -380,5 +435,6 @@ def tiny() -> X2SamConfig:
     )
 
 
+AutoConfig.register(EyesConfig.model_type, EyesConfig, exist_ok=True)
 AutoConfig.register(EfficientNetLiteConfig.model_type, EfficientNetLiteConfig, exist_ok=True)
 AutoConfig.register(X2SamConfig.model_type, X2SamConfig, exist_ok=True)

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
-from x2sam.config import X2SamConfig
+from x2sam.config import WEIGHTS, X2SamConfig
 from x2sam.errors import CheckpointError, InputError
 from x2sam.live import Track
 from x2sam.media import Clip, Source, open_media, open_pushed
 from x2sam.model.modeling import X2SamModel
 from x2sam.model.precision import check_dtype
 from x2sam.processing import X2SamProcessor
+from x2sam.prompt_maps import prompt_maps
 from x2sam.requests import make_request
 from x2sam.result import Result
 from x2sam.session import MAX_NEW_TOKENS, Session, answer_options, autocast
@@ -30,9 +32,6 @@ from x2sam.strands import Asked, frame_result, new_tracker
 from x2sam.types import Prompt
 
 RANDOM = "'tiny' has random weights; everything runs, but the masks mean nothing"
-
-WEIGHTS = Path(__file__).parent / "weights"
-"""Checkpoints that come with the package, one folder each."""
 
 
 class X2Sam:
@@ -228,7 +227,10 @@ class X2Sam:
         with autocast(self.model):
             features = self.model.encode(self.processor.frames(frames).to(self.model.device))
             guidance = self.model.understand(**batch, region_features=features).guidance
-            prediction, _ = self.model.segment(features, guidance, remember=False)
+            best, side = asked[0].task.answer == "best", self.config.image_size
+            maps = [prompt_maps([c.region for c in r.prompt.conditions], 0, side) for r in asked]
+            drawn = pad_sequence(maps, batch_first=True).to(self.model.device)
+            prediction, _ = self.model.segment(features, guidance, remember=False, alone=best, drawn=drawn)
         results = []
         for row, (clip, request) in enumerate(zip(clips, asked, strict=True)):
             read = Asked(request, request.prompt.conditions, guidance)
@@ -246,7 +248,7 @@ def _each(prompt: Any, count: int) -> bool:
 
 def shipped() -> list[str]:
     """Names of the checkpoints in the package."""
-    return sorted(p.name for p in WEIGHTS.iterdir() if (p / "config.json").exists()) if WEIGHTS.exists() else []
+    return sorted(p.parent.name for p in WEIGHTS.glob("*/processor_config.json")) if WEIGHTS.exists() else []
 
 
 def find_weights(name_or_path: str | Path) -> str:

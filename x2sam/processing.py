@@ -16,7 +16,7 @@ from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, P
 from x2sam import vision
 from x2sam.config import X2SamConfig
 from x2sam.errors import InputError
-from x2sam.prompts import ADDED_TOKENS, REGION, conversation
+from x2sam.prompts import ADDED_TOKENS, PHRASE_START, REGION, conversation
 from x2sam.tasks import Task
 from x2sam.types import Frame, Prompt
 
@@ -69,6 +69,8 @@ class X2SamProcessor(ProcessorMixin):
         image_size: side of the mask branch's square frames.
         region_tokens: embeddings a region takes.
         language_frames: frames of a clip that the language model sees.
+        spaced_markers: a phrase is written with a space before it, ``<p> the cat</p>``, so that its words have the
+            tokens that they have amid a sentence.
         timestamps: ``index`` writes 1.0, 2.0 ... before the frames of a clip, as segmentation was trained in the
             release; ``seconds`` writes their time where it is known.
     """
@@ -88,6 +90,7 @@ class X2SamProcessor(ProcessorMixin):
         region_token_id: int = -400,
         language_frames: int = 8,
         timestamps: str = "index",
+        spaced_markers: bool = False,
         chat_template: str | None = None,
     ) -> None:
         super().__init__(tokenizer, chat_template=chat_template)
@@ -95,7 +98,7 @@ class X2SamProcessor(ProcessorMixin):
         self.min_pixels, self.max_pixels = min_pixels, max_pixels
         self.video_min_pixels, self.video_max_pixels = video_min_pixels, video_max_pixels
         self.image_size, self.region_tokens, self.region_token_id = image_size, region_tokens, region_token_id
-        self.language_frames = language_frames
+        self.language_frames, self.spaced_markers = language_frames, spaced_markers
         if timestamps not in ("index", "seconds"):
             raise InputError(f"Got timestamps={timestamps!r}", "'index' or 'seconds'")
         self.timestamps = timestamps
@@ -110,7 +113,7 @@ class X2SamProcessor(ProcessorMixin):
     @classmethod
     def for_model(cls, config: X2SamConfig, tokenizer: PreTrainedTokenizerBase, **settings: Any) -> X2SamProcessor:
         """The processor that fits a model's configuration."""
-        eyes = config.language_config.vision_config
+        eyes = config.vision_config
         return cls(
             tokenizer,
             patch_size=eyes.patch_size,
@@ -202,6 +205,8 @@ class X2SamProcessor(ProcessorMixin):
 
     def _pieces(self, text: str, counts: Iterator[int]) -> Iterator[Tensor]:
         """Token ids of ``text``; pads and regions become as many slots as they need."""
+        if self.spaced_markers:
+            text = re.sub(rf"{PHRASE_START}(?=[^<\s])", f"{PHRASE_START} ", text)
         for piece in re.split(f"({re.escape(IMAGE_PAD)}|{re.escape(VIDEO_PAD)}|{REGION})", text):
             if piece in (IMAGE_PAD, VIDEO_PAD):
                 yield torch.full((next(counts),), self.tokenizer.convert_tokens_to_ids(piece), dtype=torch.long)

@@ -43,15 +43,17 @@ MaskSource = str | Path | RLE | dict[str, Any] | NDArray[Any]
 def from_points(positive: Points, size: Size, *, negative: Points = (), **about: Any) -> Region:
     """Discs around the positive points, less the discs around the negative ones.
 
-    A negative point carves its disc out of the region: it says "not this part" where discs overlap. The model sees
-    nothing but the pixels that remain, so a negative point away from every positive disc changes nothing.
+    A negative point carves its disc out of the region: it says "not this part" where discs overlap. A model with a
+    prompted head also sees it elsewhere (`Region.negative`); to the released one, a negative point away from every
+    positive disc changes nothing.
 
     ``about``, here and in the constructors below: ``frame``, ``object_id`` and ``name`` of the `Region`.
     """
     radius = _radius(size, POINT_RADIUS)
     mask = _discs(_coordinates(positive, size, "point"), size, radius)
-    mask &= ~_discs(_coordinates(negative, size, "negative point"), size, radius)
-    return _region(mask, "point", "the negative points cover every positive one", **about)
+    left_out = _discs(_coordinates(negative, size, "negative point"), size, radius)
+    about |= {"negative": RLE.encode(left_out)} if len(negative) else {}
+    return _region(mask & ~left_out, "point", "the negative points cover every positive one", **about)
 
 
 def from_box(box: Sequence[float], size: Size, **about: Any) -> Region:

@@ -14,7 +14,7 @@ from x2sam.errors import CheckpointError
 
 # fmt: off
 KEY_TABLE: tuple[tuple[str, str], ...] = (
-    ("vlm.", "language.qwen."),
+    ("vlm.", "language.model."),
     ("mlm_projector.model.", "language.prompt_projector."),
     ("bg_embeds.", "language.background."),
     ("extra_projector.model.", "region_sampler.projector."),

@@ -30,6 +30,7 @@ from x2sam.model.mask_decoder import Guidance, Prediction
 from x2sam.model.mask_memory import MemoryBank
 from x2sam.model.modeling import X2SamModel
 from x2sam.processing import Encoded, LanguageMedia, X2SamProcessor
+from x2sam.prompt_maps import prompt_maps
 from x2sam.prompts import clean, may_announce, read_answer
 from x2sam.requests import Request
 from x2sam.result import Result
@@ -143,8 +144,8 @@ class Session:
         generates = request.task.generates
         speaker = _Speaker(self.processor, on_text)
         with autocast(self.model):
-            if reading.prefix is None:
-                reading.prefix = self._prefix(encoded)
+            if reading.prefix is None or (generates and not reading.prefix.whole):
+                reading.prefix = self._prefix(encoded, generates)
             understanding = self.model.understand(
                 encoded.input_ids[None].to(device),
                 region_masks=encoded.region_masks.to(device),
@@ -186,12 +187,13 @@ class Session:
             self._reading = _Reading(upto, self.processor.see(frames, self.clip.kind == "video", times))
         return self._reading
 
-    def _prefix(self, encoded: Encoded) -> Prefix:
+    def _prefix(self, encoded: Encoded, whole: bool) -> Prefix:
         batch = self.processor.collate([encoded])
         names = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
         device = self.model.device
         return self.model.read_prefix(
             batch["input_ids"][:, : encoded.prefix_length].to(device),
+            whole,
             **{n: batch[n].to(device) for n in names if n in batch},
         )
 
@@ -201,19 +203,39 @@ class Session:
         """A frame, mask-encoded. The newest are kept, so that several prompts may look at one frame."""
         if index not in self._features:
             with autocast(self.model):
-                features = self.model.encode(self.processor.frames([frame]).to(self.model.device))
-                self._features[index] = self.model.prepare(features) if self.clip.kind == "image" else features
+                self._features[index] = self.model.encode(self.processor.frames([frame]).to(self.model.device))
             while len(self._features) > ENCODED:
                 del self._features[next(iter(self._features))]
         return self._features[index]
 
     def decode(
-        self, index: int, frame: Frame, guidance: Guidance, bank: MemoryBank | None
+        self,
+        index: int,
+        frame: Frame,
+        asked: Asked,
+        bank: MemoryBank | None,
+        carried: Sequence[Tensor | None] = (),
     ) -> tuple[Prediction, MemoryBank]:
-        """The masks of a frame, and the memory for the next."""
+        """The masks of a frame, and the memory for the next.
+
+        carried: of each condition its mask as carried here from the frames before, ``[h, w]``, 0..1.
+        """
         features = self.features(index, frame)
+        alone = self.alone(asked.request)
+        drawn = None
+        if alone:
+            regions = [condition.region for condition in asked.conditions]
+            drawn = prompt_maps(regions, index, self.model.config.image_size, carried)[None].to(self.model.device)
+        elif self.clip.kind == "image" and features.fpn and features.pixels is None:
+            with autocast(self.model):  # other prompts will look at them, too
+                self._features[index] = features = self.model.prepare(features)
         with autocast(self.model):
-            return self.model.segment(features, guidance, bank, remember=self.clip.kind == "video")
+            video = self.clip.kind == "video"
+            return self.model.segment(features, asked.guidance, bank, remember=video, alone=alone, drawn=drawn)
+
+    def alone(self, request: Request) -> bool:
+        """Whether the model draws one mask for each condition by itself, beside what is drawn and remembered."""
+        return request.task.answer == "best" and bool(self.model.config.prompted_widths)
 
     @property
     def signature(self) -> Tensor:

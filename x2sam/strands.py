@@ -93,11 +93,15 @@ class Strand:
         else:
             elapsed = 1 if self.last is None else abs(index - self.last)
             self.last = index
-            prediction, self.bank = session.decode(index, frame, self.asked.guidance, self.bank)
+            here = self.carried.carry(look) if self.carried is not None and look is not None else None
+            known = () if here is None else [mask if bool((mask > 0).any()) else None for mask in here]
+            prediction, self.bank = session.decode(index, frame, self.asked, self.bank, known)
+            alone = session.alone(self.request)  # what is carried has been drawn by the model then
             segments = frame_result(
                 *(self.asked, self.options, self.tracker, prediction, index, time, size),
                 recent=self.recent,
                 carried=self.carried,
+                here=None if alone else here,
                 look=look,
                 elapsed=elapsed,
             ).segments
@@ -150,14 +154,15 @@ def frame_result(
     row: int = 0,
     recent: RecentMasks | None = None,
     carried: Propagation | None = None,
+    here: Tensor | None = None,
     look: Tensor | None = None,
     elapsed: int = 1,
 ) -> FrameResult:
     """One frame's prediction -> its segments.
 
     ``row`` is the sample's place in the predicted batch; ``recent`` are the masks of the frames before, which keep an
-    answer on its object; ``carried`` takes them along by the frame's ``look``; ``elapsed`` are the frames since the
-    last one.
+    answer on its object; ``carried`` takes them along by the frame's ``look``, and has brought them ``here``
+    ``[C, h, w]``; ``elapsed`` are the frames since the last one.
     """
     conditions = asked.conditions
     logits = prediction.class_logits[row].float()
@@ -174,7 +179,7 @@ def frame_result(
         prompt_masks=prompt_masks,
         recent=recent.of(len(conditions)) if recent is not None else (),
         seen=tracker.bound,
-        carried=carried.carry(look) if carried is not None and look is not None else None,
+        carried=here,
     )
     if recent is not None:
         recent.add(candidates)

@@ -27,6 +27,8 @@ class Region:
     frame: int = 0
     object_id: int | None = None
     name: str | None = None
+    negative: RLE | None = None
+    """Pixels that are said not to belong to what is shown."""
 
     @cached_property
     def mask(self) -> BoolMask:

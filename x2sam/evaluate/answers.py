@@ -29,9 +29,10 @@ VIEWS: dict[str, dict[str, Any]] = {
     "instance": {"form": "instance", "threshold": 0.0},
     "listed": {"form": "semantic"},
     "scored": {"threshold": 0.0},
+    "nested": {"alternatives": 3},
 }
 """Ways to ask for masks: as users get them, a class for every pixel, everything with its score, a class for every pixel
-that has one, and the answer to each condition however unsure it is."""
+that has one, the answer to each condition however unsure it is, and up to three answers to a click."""
 
 
 @dataclass(frozen=True)

@@ -93,9 +93,9 @@ def _interactive(metrics: Sequence[Metric], sample: Sample, answer: Answer, sett
 
 def _best_of(metrics: Sequence[Metric], sample: Sample, answer: Answer, setting: Setting) -> None:
     """The surest answer to every region (group: its kind), and the best of the surest three (``kind@3``)."""
-    found = predicted_tubes(sample, answer, "default")
+    found = predicted_tubes(sample, answer, "nested")
     void = stacked(sample.ignore) if sample.ignore is not None else None
-    for c, _, theirs in by_condition(sample, answer, "default"):
+    for c, _, theirs in by_condition(sample, answer, "nested"):
         region, truth = sample.prompt.conditions[c].region, stacked(theirs)
         kind = region.kind if region is not None else "none"
         ranked = sorted((pair for key, pair in found.items() if key[0] == c), key=lambda pair: -pair[1])
@@ -206,7 +206,7 @@ JUDGES: dict[str, Judge] = {
     "mask_ap": Judge("instance", lambda s: [MaskAP()], _ap),
     "referring": Judge("default", lambda s: [ReferringIoU()], _referring),
     "interactive": Judge("default", lambda s: [Grouped(ReferringIoU)], _interactive),
-    "best_of": Judge("default", lambda s: [Grouped(ReferringIoU)], _best_of),
+    "best_of": Judge("nested", lambda s: [Grouped(ReferringIoU)], _best_of),
     "names": Judge("default", lambda s: [Grouped(ReferringIoU)], _named("default")),
     "listed": Judge("listed", lambda s: [Grouped(ReferringIoU)], _named("listed")),
     "presence": Judge("scored", lambda s: [Presence()], _presence),

@@ -1,7 +1,8 @@
-"""EfficientNet-Lite0 as a mask-encoder backbone: small, convolutional, with ImageNet weights under a free licence.
+"""EfficientNet-Lite as a mask-encoder backbone: small, convolutional, with ImageNet weights under a free licence.
 
-The architecture is EfficientNet-B0's table (arXiv 1905.11946, table 1) without squeeze-and-excitation, with ReLU6 and
-a stem of fixed width. It plugs into `Sam2VisionConfig(backbone_config={"model_type": "efficientnet_lite"})`. Batch
+The architecture is EfficientNet-B0's table (arXiv 1905.11946, table 1), scaled, without squeeze-and-excitation, with
+ReLU6 and a stem of fixed width. Its last features, the ones a classifier reads, are kept as recognition features. It
+plugs into `Sam2VisionConfig(backbone_config={"model_type": "efficientnet_lite"})`. Batch
 norms keep their statistics in training too: batches are small and their frames alike.
 """
 
@@ -38,6 +39,8 @@ class EfficientNetLiteOutput(ModelOutput):
     """``[N, H/32, W/32, C]``."""
     intermediate_hidden_states: tuple[Tensor, ...] | None = None
     """``[N, h, w, C]`` at strides 4, 8, 16, 32."""
+    recognition: Tensor | None = None
+    """``[N, R, H/32, W/32]``: what a classifier of 1,000 names would average and read; None without such a head."""
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
 
@@ -63,6 +66,8 @@ class ConvNorm(nn.Sequential):
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         weight, bias = conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
         kernel, stride = conv.kernel_size[0], conv.stride[0]
+        if kernel == 1:  # channels lie last, so this is a product of matrices; the convolution would copy them first
+            return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
         height, width = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[-2:])
         if height % 2 or width % 2:  # the kernel can only pad evenly
             x = F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
@@ -82,8 +87,8 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and dim_in == stage.channels
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depthwise(y)))
+        y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
+        y = self.project(F.relu6(self.depthwise(y), inplace=True))
         return x + y if self.residual else y
 
 
@@ -105,19 +110,22 @@ class EfficientNetLiteModel(PreTrainedModel):
             for i in range(stage.blocks):
                 self.blocks.append(InvertedResidual(dim, stage, stage.stride if i == 0 else 1, config.norm_eps))
                 dim = stage.channels
+        wide = config.recognition_channels
+        self.recognise = ConvNorm(dim, wide, 1, config.norm_eps) if wide else None
         self.post_init()
 
     def forward(self, pixel_values: Tensor, **_: object) -> EfficientNetLiteOutput:
         """``pixel_values`` ``[N, 3, H, W]``, sides multiples of 32, ImageNet-normalised."""
-        x = F.relu6(self.stem(pixel_values.contiguous(memory_format=torch.channels_last)))
+        x = F.relu6(self.stem(pixel_values.contiguous(memory_format=torch.channels_last)), inplace=True)
         maps: list[Tensor] = []
         for block in self.blocks:
             y = block(x)
             if y.shape[-1] < x.shape[-1]:
                 maps.append(x)  # the last map of its stride
             x = y
+        recognition = None if self.recognise is None else F.relu6(self.recognise(x), inplace=True)
         maps = [m.permute(0, 2, 3, 1) for m in (*maps[1:], x)]
-        return EfficientNetLiteOutput(last_hidden_state=maps[-1], intermediate_hidden_states=tuple(maps))
+        return EfficientNetLiteOutput(maps[-1], tuple(maps), recognition)
 
 
 AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel, exist_ok=True)

@@ -23,22 +23,28 @@ LOOK_SIDE = 56
 class FrameFeatures:
     """Frames after the mask encoder."""
 
-    fpn: tuple[Tensor, Tensor, Tensor]
-    """``[N, D, h, w]`` at strides 4, 8 and 16."""
+    fpn: tuple[Tensor, ...]
+    """``[N, D, h, w]`` at strides 4, 8 and 16, for queries; none without them."""
     stages: tuple[Tensor, ...]
-    """``[N, h, w, C]`` at strides 4, 8 and 16: the mask encoder's stages; regions are sampled from the last."""
+    """``[N, h, w, C]`` at strides 4, 8, 16 and 32: the mask encoder's stages; regions are sampled from the third."""
+    recognition: Tensor | None = None
+    """``[N, R, h, w]``: what a classifier would read of every cell, where the encoder has been one."""
     pixels: tuple[list[Tensor], Tensor] | None = None
     """What the pixel decoder makes of the frames where no memory is read, if it was asked before (`prepare`)."""
 
     def __getitem__(self, rows: Any) -> FrameFeatures:
         """Some of the frames."""
-        fine, middle, coarse = self.fpn
-        return FrameFeatures((fine[rows], middle[rows], coarse[rows]), tuple(stage[rows] for stage in self.stages))
+        fpn, stages = (tuple(level[rows] for level in levels) for levels in (self.fpn, self.stages))
+        return FrameFeatures(fpn, stages, None if self.recognition is None else self.recognition[rows])
 
     @property
     def stage(self) -> Tensor:
         """``[N, h, w, C]``, stride 16."""
-        return self.stages[-1]
+        return self.stages[:3][-1]
+
+    def maps(self) -> list[Tensor]:
+        """The stages as maps ``[N, C, h, w]``, fine to coarse."""
+        return [stage.permute(0, 3, 1, 2) for stage in self.stages]
 
     def look(self) -> Tensor:
         """What every place looks like, ``[N, D, h, w]``: the first two stages, of unit length; at most 56 a side."""
@@ -49,9 +55,10 @@ class FrameFeatures:
     @staticmethod
     def cat(parts: Sequence[FrameFeatures]) -> FrameFeatures:
         """Several frames as one batch."""
-        fine, middle, coarse = (torch.cat(maps) for maps in zip(*(p.fpn for p in parts), strict=True))
+        fpn = tuple(torch.cat(maps) for maps in zip(*(p.fpn for p in parts), strict=True))
         stages = tuple(torch.cat(maps) for maps in zip(*(p.stages for p in parts), strict=True))
-        return FrameFeatures((fine, middle, coarse), stages)
+        known = [p.recognition for p in parts if p.recognition is not None]
+        return FrameFeatures(fpn, stages, torch.cat(known) if known else None)
 
 
 class Refinement(nn.Module):

@@ -1,20 +1,34 @@
-"""The language side: Qwen3-VL reads text, pictures and regions; its states at the markers guide the mask decoder."""
+"""The language side: a language model reads text, pictures and regions; its states guide the mask decoder.
+
+The language model is Qwen3-VL, or any causal one of `transformers` that sees through shared eyes (`SharedEyes`). What
+differs between the two is in the properties at the top of `LanguageSide`; everything else is one path.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import copy
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, Qwen3VLForConditionalGeneration
+from transformers import AutoModelForCausalLM, DynamicCache, Qwen3VLForConditionalGeneration
+from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
 
 from x2sam.config import X2SamConfig
 from x2sam.errors import InputError
 from x2sam.model.eyes import SharedEyes
 from x2sam.model.layers import projector
 from x2sam.model.mask_decoder import Guidance
+
+ADAPTED = ("self_attn.q_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.down_proj")
+"""Projections of a layer that have adapters, if any do."""
+MEANINGS = 4096
+"""Phrases whose meaning is kept."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,8 @@ class Prefix:
     image_grid_thw: Tensor | None = None
     video_grid_thw: Tensor | None = None
     """Of the media in it, which spatial positions of what follows depend on."""
+    whole: bool = True
+    """Read by all layers, so that what follows can be spoken; else by those that conditions need."""
 
 
 @dataclass(frozen=True)
@@ -41,24 +57,90 @@ class Reading:
     """Per deep-stack layer, ``[visual tokens, D]``."""
 
 
+class Adapter(nn.Module):
+    """A low-rank map that begins as nothing."""
+
+    def __init__(self, dim_in: int, dim_out: int, rank: int) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(dim_in, rank, bias=False), nn.Linear(rank, dim_out, bias=False)
+
+    def start_as_nothing(self) -> list[nn.Module]:
+        return [self.up]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., dim_in]`` -> ``[..., dim_out]``."""
+        return 2 * self.up(self.down(x))
+
+
+def _adapt(adapter: Adapter, module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
+    return out + adapter(inputs[0])
+
+
 class LanguageSide(nn.Module):
-    """Qwen3-VL, the projector of its states, and the background condition."""
+    """The language model, the projector of its states, and the background condition."""
+
+    meaning_centre: Tensor
+    meaning_spread: Tensor
 
     def __init__(self, config: X2SamConfig) -> None:
         super().__init__()
         self.config = config
-        self.qwen = Qwen3VLForConditionalGeneration(config.language_config)
-        if config.shared_eyes:
-            self.qwen.model.visual = SharedEyes(config)
-        self.prompt_projector = projector(config.language_config.text_config.hidden_size, config.hidden_dim)
-        hidden = config.language_config.text_config.hidden_size
-        self.lexical = nn.Linear(hidden, config.hidden_dim, bias=False) if config.lexical_conditions else None
-        self.relevance = nn.Parameter(torch.zeros(hidden)) if config.lexical_conditions else None
-        """What a state must look like for its word to count in its condition."""
+        if isinstance(config.language_config, Qwen3VLConfig):
+            self.model = Qwen3VLForConditionalGeneration(config.language_config)
+        else:
+            self.model = AutoModelForCausalLM.from_config(config.language_config)
+        self.eyes = SharedEyes(config) if config.shared_eyes else None
+        if self.eyes is not None and isinstance(config.language_config, Qwen3VLConfig):
+            del self.model.model.visual
+        hidden = config.text_config.hidden_size
+        self.prompt_projector = projector(hidden, config.hidden_dim)
+        self.lexical = (
+            nn.Linear(config.meaning_size, config.hidden_dim, bias=False) if config.lexical_conditions else None
+        )
+        self.added = nn.Embedding(config.added_tokens, hidden) if config.added_tokens else None
+        """Rows of tokens that come after the language model's own vocabulary; they are read and spoken alike."""
+        self.adapters = nn.ModuleDict()
+        """By layer and projection, ``8 q_proj``: what is added to the projection's output."""
+        for number, layer in enumerate(self.decoder.layers if config.adapter_rank else ()):
+            for name in ADAPTED if number >= config.conditions_layer else ():
+                linear = layer.get_submodule(name)
+                adapter = Adapter(linear.in_features, linear.out_features, config.adapter_rank)
+                self.adapters[f"{number} {name.rpartition('.')[2]}"] = adapter
+                linear.register_forward_hook(partial(_adapt, adapter))
         self.background = nn.Embedding(1, config.hidden_dim)
+        self.register_buffer("meaning_centre", torch.zeros(config.meaning_size))
+        self.register_buffer("meaning_spread", torch.ones(config.meaning_size))
+        """Early states of phrases lie far from zero, and all on one side: a meaning is what they have beyond that."""
+        self._meanings: OrderedDict[tuple[Any, ...], Tensor] = OrderedDict()
         if config.rotary_dtype != "float32":
-            for rotary in (self.qwen.model.visual.rotary_pos_emb, self.qwen.model.language_model.rotary_emb):
+            for rotary in (self.visual.rotary_pos_emb, self.decoder.rotary_emb):
                 rotary.register_forward_pre_hook(_round_frequencies(getattr(torch, config.rotary_dtype)))
+
+    # --- what differs between language models ----------------------------------------------------------------------
+
+    @property
+    def decoder(self) -> Any:
+        """The stack of layers, with ``embed_tokens``, ``layers`` and ``norm``."""
+        inner = self.model.model
+        return inner.language_model if hasattr(inner, "language_model") else inner
+
+    @property
+    def visual(self) -> Any:
+        """What makes picture tokens: the shared eyes, or the language model's own tower."""
+        return self.eyes if self.eyes is not None else self.model.model.visual
+
+    def layers(self, start: int = 0, stop: int | None = None) -> Any:
+        """The decoder with some of its layers and without the final norm: the same modules, another view.
+
+        Conditions are made of states before the norm, and where nothing is spoken of an early layer's.
+        """
+        whole = self.decoder
+        chosen = whole.layers if (start, stop) == (0, None) else nn.ModuleList(whole.layers[start:stop])
+        view = copy.copy(whole)
+        view._modules = {**whole._modules, "layers": chosen, "norm": nn.Identity()}
+        view.config = copy.copy(whole.config)
+        view.config.num_hidden_layers = len(chosen)
+        return view
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -75,18 +157,19 @@ class LanguageSide(nn.Module):
 
         Features are placed by the ids alone, so a sample may have any number of pictures, none included.
         """
-        config = self.config.language_config
         embeddings = self.spell(input_ids, regions)
         visual_mask, deepstack = torch.zeros_like(input_ids, dtype=torch.bool), []
-        for token, pixels, grid in (
-            (config.image_token_id, pixel_values, image_grid_thw),
-            (config.video_token_id, pixel_values_videos, video_grid_thw),
+        for token, pixels, grid in zip(
+            self.config.picture_token_ids,
+            (pixel_values, pixel_values_videos),
+            (image_grid_thw, video_grid_thw),
+            strict=True,
         ):
             mask = input_ids == token
             if pixels is None:
                 _place(embeddings, mask, embeddings[:0, 0], "picture")
                 continue
-            seen = self.qwen.model.visual(pixels.to(self.qwen.dtype), grid_thw=grid)
+            seen = self.visual(pixels.to(embeddings.dtype), grid_thw=grid)
             embeddings = _place(embeddings, mask, seen.pooler_output, "picture")
             visual_mask = visual_mask | mask
             deepstack.append((mask, seen.deepstack_features))
@@ -97,7 +180,15 @@ class LanguageSide(nn.Module):
     def spell(self, input_ids: Tensor, regions: Tensor | None = None) -> Tensor:
         """Words and regions by themselves, ``[B, L, D]``: no context, and pictures are not in place yet."""
         slots = input_ids == self.config.region_token_id
-        embeddings = self.qwen.get_input_embeddings()(input_ids.masked_fill(slots, 0).clamp_min(0))
+        ids = input_ids.masked_fill(slots, 0).clamp_min(0)
+        if self.added is None:
+            embeddings = self.decoder.embed_tokens(ids)
+        else:
+            own = self.decoder.embed_tokens.weight.shape[0]
+            new = (ids - own).clamp_min(0)
+            embeddings = torch.where(
+                (ids < own)[..., None], self.decoder.embed_tokens(ids.clamp_max(own - 1)), self.added(new)
+            )
         if regions is None and not bool(slots.any()):
             return embeddings
         features = regions.flatten(0, 1) if regions is not None else embeddings.new_zeros(0, embeddings.shape[-1])
@@ -109,20 +200,98 @@ class LanguageSide(nn.Module):
         attention_mask: Tensor | None = None,
         cache: DynamicCache | None = None,
         position_ids: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Run the language model: (states for conditions, normed states for words), each ``[B, L, D]``."""
-        model = self.qwen.model.language_model
-        with _input_of(model.norm) as captured:
-            normed = model(
-                inputs_embeds=reading.embeddings,
-                attention_mask=attention_mask,
-                position_ids=position_ids,
-                past_key_values=cache,
-                use_cache=cache is not None,
-                visual_pos_masks=reading.visual_mask,
-                deepstack_visual_embeds=reading.deepstack,
-            ).last_hidden_state
-        return (captured[0] if self.config.conditions_before_norm else normed), normed
+        whole: bool = True,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run the language model: (states for conditions, normed states for words), each ``[B, L, D]``.
+
+        whole: False runs only the layers that conditions need, and gives no states for words.
+        """
+        early, extra = self.config.conditions_layer, dict[str, Any]()
+        speaks = whole and early > 0  # both the early states and the last ones are wanted
+        decoder = self.decoder if speaks else self.layers(0, early or None)
+        if reading.deepstack:
+            extra |= {"visual_pos_masks": reading.visual_mask, "deepstack_visual_embeds": reading.deepstack}
+        if speaks:
+            extra["output_hidden_states"] = True
+        out = decoder(
+            inputs_embeds=reading.embeddings,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            **extra,
+        )
+        last = out.last_hidden_state
+        if speaks:
+            return out.hidden_states[early], last
+        if early:
+            return last, None
+        normed = self.decoder.norm(last)
+        return (last if self.config.conditions_before_norm else normed), normed
+
+    def meanings(self, input_ids: Tensor, condition_ids: Tensor, spelled: Tensor) -> Tensor:
+        """What every condition means by itself, ``[B, C, M]``: of a phrase the states of ``meaning_layers`` at its last
+        token, read after ``lexical_prefix`` and without its article; of a region the mean of its embeddings, as often.
+
+        A phrase is read once as long as the language model stays as it is.
+        """
+        count = int(condition_ids.max()) + 1 if condition_ids.numel() else 0
+        out = spelled.new_zeros(len(input_ids), max(count, 0), self.config.meaning_size)
+        wanted: dict[tuple[int, ...], list[tuple[int, int]]] = {}
+        markers = (self.config.phrase_start_token_id, self.config.phrase_end_token_id)
+        for row, (ids, owners) in enumerate(zip(input_ids.tolist(), condition_ids.tolist(), strict=True)):
+            inside: dict[int, list[int]] = {}
+            for place, owner in enumerate(owners):
+                if owner >= 0 and ids[place] not in markers:
+                    inside.setdefault(owner, []).append(place)
+            for owner, places in inside.items():
+                words = tuple(ids[place] for place in places)
+                if self.config.region_token_id in words:
+                    out[row, owner] = spelled[row, places].mean(0).repeat(len(self.config.meaning_layers))
+                else:
+                    wanted.setdefault(words, []).append((row, owner))
+        for words, meaning in zip(wanted, self.meanings_of(list(wanted)), strict=True):
+            for row, owner in wanted[words]:
+                out[row, owner] = meaning
+        return out
+
+    def meanings_of(self, phrases: list[tuple[int, ...]]) -> list[Tensor]:
+        """What phrases, as tokens, mean by themselves: each ``[M]``."""
+        weight = self.decoder.embed_tokens.weight
+        learns = torch.is_grad_enabled() and any(p.requires_grad for p in self.decoder.parameters())
+        keys = [(str(weight.device), weight.dtype, *phrase) for phrase in phrases]
+        kept = {} if learns else {key: self._meanings.get(key) for key in keys}
+        known = {key: meaning for key, meaning in kept.items() if meaning is not None}
+        new = [(key, phrase) for key, phrase in zip(keys, phrases, strict=True) if key not in known]
+        for start in range(0, len(new), 64):
+            part = new[start : start + 64]
+            with torch.set_grad_enabled(learns):
+                states = self._read_phrases([phrase for _, phrase in part], weight.device)
+            known |= {key: state for (key, _), state in zip(part, states, strict=True)}
+        if not learns:
+            self._meanings.update(known)
+            for oldest in list(self._meanings)[: len(self._meanings) - MEANINGS]:
+                self._meanings.pop(oldest, None)
+        return [known[key] for key in keys]
+
+    def forget(self) -> None:
+        """Read phrases anew: something that meanings are made of has changed."""
+        self._meanings.clear()
+
+    def _read_phrases(self, phrases: list[tuple[int, ...]], device: torch.device) -> Tensor:
+        articles, prefix = self.config.lexical_articles, list(self.config.lexical_prefix)
+        bare = [list(p[1:] if len(p) > 1 and p[0] in articles else p) for p in phrases]
+        lengths = torch.tensor([len(prefix) + len(words) for words in bare], device=device)
+        ids = torch.zeros(len(bare), int(lengths.max()), dtype=torch.long, device=device)
+        for row, words in zip(ids, bare, strict=True):
+            row[: len(prefix) + len(words)] = torch.tensor(prefix + words)
+        mask = torch.arange(ids.shape[1], device=device) < lengths[:, None]
+        states, found = self.spell(ids), []
+        for start, stop in pairwise((0, *self.config.meaning_layers)):
+            view = self.layers(start, stop)
+            states = view(inputs_embeds=states, attention_mask=mask.long(), use_cache=False).last_hidden_state
+            found.append(states[torch.arange(len(bare), device=device), lengths - 1])
+        return (torch.cat(found, -1) - self.meaning_centre) / self.meaning_spread
 
     def positions(
         self,
@@ -134,9 +303,9 @@ class LanguageSide(nn.Module):
         """None for plain positions; else Qwen3-VL's spatial ones ``[3, B, L]``."""
         if self.config.plain_positions:
             return None
-        config = self.config.language_config
-        types = (input_ids == config.image_token_id).int() + 2 * (input_ids == config.video_token_id).int()
-        return self.qwen.model.get_rope_index(
+        image, video = self.config.picture_token_ids
+        types = (input_ids == image).int() + 2 * (input_ids == video).int()
+        return self.model.model.get_rope_index(
             input_ids,
             mm_token_type_ids=types,
             image_grid_thw=image_grid_thw,
@@ -145,6 +314,11 @@ class LanguageSide(nn.Module):
         )[0]
 
     # --- speaking ----------------------------------------------------------------------------------------------
+
+    def head(self, normed: Tensor) -> Tensor:
+        """Logits of the next token ``[..., V]``."""
+        logits = self.model.lm_head(normed)
+        return logits if self.added is None else torch.cat([logits, normed @ self.added.weight.T], -1)
 
     @torch.no_grad()
     def speak(
@@ -163,16 +337,18 @@ class LanguageSide(nn.Module):
         """
         ids: list[int] = []
         spoken = [states[:, :0]]
+        last: Tensor | None = normed
         for step in range(max_new_tokens):
-            token = int(self.qwen.lm_head(normed[:, -1]).argmax(-1))
+            assert last is not None
+            token = int(self.head(last[:, -1]).argmax(-1))
             if token in stop_ids:
                 break
             ids.append(token)
             if on_token is not None:
                 on_token(token)
-            embedding = self.qwen.get_input_embeddings()(torch.tensor([[token]], device=states.device))
+            embedding = self.spell(torch.tensor([[token]], device=states.device))
             position = torch.full((3, 1, 1), next_position + step, device=states.device)
-            state, normed = self.read(
+            state, last = self.read(
                 Reading(embedding, None, None), None, cache, None if self.config.plain_positions else position
             )
             spoken.append(state)
@@ -184,40 +360,36 @@ class LanguageSide(nn.Module):
         supervised = targets != -100
         if not bool(supervised.any()):
             return normed.sum() * 0.0
-        logits = self.qwen.lm_head(normed[:, :-1][supervised]).float()
+        logits = self.head(normed[:, :-1][supervised]).float()
         return nn.functional.cross_entropy(logits, targets[supervised])
 
     # --- guiding -----------------------------------------------------------------------------------------------
 
     def guide(
-        self, states: Tensor | None, condition_ids: Tensor, input_ids: Tensor, spelled: Tensor | None
+        self, states: Tensor | None, condition_ids: Tensor, input_ids: Tensor, meanings: Tensor | None
     ) -> Guidance:
         """Condition, token and ``<SEG>`` embeddings of every sample.
 
         Args:
-            states: ``[B, L, D_llm]``; None lets words and regions speak for themselves. With lexical conditions they
-                also say how much every word counts.
+            states: ``[B, L, D_llm]``; None lets conditions speak for themselves.
             condition_ids: ``[B, L]``, index of the condition a position belongs to, -1 outside.
             input_ids: ``[B, L]``.
-            spelled: ``[B, L, D_llm]``, words and regions without context; needed with lexical conditions only.
+            meanings: ``[B, C, M]``, what conditions mean by themselves; needed with lexical conditions only.
         """
         seg_mask = input_ids == self.config.seg_token_id
         spans = condition_ids >= 0
         token_mask, token_index = _compact(spans)  # [B, N]
-        told = []
-        if self.lexical is not None:
-            assert spelled is not None
-            spoken = input_ids.gather(1, token_index)
-            marker = (spoken == self.config.phrase_start_token_id) | (spoken == self.config.phrase_end_token_id)
-            told.append(self.lexical(_at(spelled, token_index)) * ~marker[..., None])
-            if states is not None:  # in "the cup below the boat" it is not the boat that is meant
-                told[0] = told[0] * 2 * (_at(states, token_index) @ self.relevance).sigmoid()[..., None]
-        if states is not None:
-            told.append(self.prompt_projector(_at(states, token_index)))
-        embedded = sum(told[1:], told[0]) * token_mask[..., None]
         owner = condition_ids.gather(1, token_index).masked_fill(~token_mask, -1)  # [B, N]
         count = int(condition_ids.max()) + 1 if condition_ids.numel() else 0
         device, batch = input_ids.device, len(input_ids)
+        told = []
+        if states is not None:
+            told.append(self.prompt_projector(_at(states, token_index)))
+        if self.lexical is not None and count:
+            assert meanings is not None
+            told.append(_at(self.lexical(meanings), owner.clamp_min(0)))
+        nothing = self.background.weight.new_zeros(*token_index.shape, self.config.hidden_dim)
+        embedded = sum(told, nothing) * token_mask[..., None]
         member = (owner[:, None] == torch.arange(max(count, 0), device=device)[:, None]).to(embedded.dtype)
         size = member.sum(-1, keepdim=True)  # [B, C, 1]
         there = size[..., 0] > 0
@@ -270,6 +442,10 @@ def share(guidance: Guidance) -> Guidance:
     counts = own.sum(1)
     place = torch.arange(len(conditions), device=own.device) + (counts.cumsum(0) - counts)[:, None]  # own ones first
     conditions = conditions[place % max(len(conditions), 1)]
+    looks = guidance.looks
+    if looks is not None:
+        looks = looks[own]
+        looks = looks[place % max(len(looks), 1)]
     return Guidance(
         conditions=torch.cat([conditions, background], 1),
         condition_mask=own.new_ones(batch, conditions.shape[1] + 1),
@@ -278,6 +454,7 @@ def share(guidance: Guidance) -> Guidance:
         token_mask=own.new_ones(batch, words.shape[1]),
         seg=guidance.seg,
         has_seg=guidance.has_seg,
+        looks=looks,
     )
 
 
@@ -322,14 +499,3 @@ def _round_frequencies(dtype: torch.dtype) -> Callable[[nn.Module, object], None
         module.inv_freq = module.inv_freq.to(dtype).float()
 
     return hook
-
-
-@contextmanager
-def _input_of(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect what ``module`` is called with."""
-    captured: list[Tensor] = []
-    handle = module.register_forward_pre_hook(lambda _, args: captured.append(args[0]))
-    try:
-        yield captured
-    finally:
-        handle.remove()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from x2sam.config import X2SamConfig
 from x2sam.errors import InputError
+from x2sam.model.prompted_head import PromptedMasks
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,50 @@ def alignment_loss(frames: Sequence[tuple[Tensor, Targets]]) -> Tensor:
         where = F.binary_cross_entropy_with_logits(x, y, reduction="none").mean(1) + _dice(x.sigmoid(), y)
         losses.append(weight * where)
     return torch.cat(losses).sum() / _num_masks([target for _, target in frames], frames[0][0].device)
+
+
+def prompted_losses(
+    masks: PromptedMasks, own: Tensor, targets: Sequence[Targets], config: X2SamConfig
+) -> dict[str, Tensor]:
+    """Losses of the prompted head: its masks, how good it says they are, and whether the thing is there.
+
+    Of the masks of a single click the best one learns, and the others a little; else only the first.
+
+    Args:
+        masks: of ``P`` prompts.
+        own: ``[P, 2]``, frame and condition of each.
+        targets: per frame; a condition without a target there is absent.
+    """
+    truth = torch.zeros_like(masks.logits[:, 0])  # [P, h, w]
+    for p, (frame, condition) in enumerate(own.tolist()):
+        mine = targets[frame].masks[targets[frame].classes == condition]
+        if len(mine):
+            whole = mine.to(truth).amax(0)[None, None]
+            truth[p] = F.interpolate(whole, truth.shape[-2:], mode="area")[0, 0]
+    there = truth.flatten(1).amax(1) > 0
+    x, y = masks.logits.flatten(2).float(), truth.flatten(1)[:, None].expand(-1, masks.logits.shape[1], -1)
+    bce = F.binary_cross_entropy_with_logits(x, y, reduction="none").mean(-1)  # [P, M]
+    probability, hard = x.sigmoid(), (y > 0.5).float()
+    dice = 1 - (2 * (probability * y).sum(-1) + 1) / (probability.sum(-1) + y.sum(-1) + 1)
+    each = config.mask_weight * bce + config.dice_weight * dice
+    first = torch.zeros_like(each)
+    first[:, 0] = 1.0
+    best = F.one_hot(each.argmin(1), each.shape[1]) * 0.85 + 0.05
+    weight = torch.where(masks.single[:, None], best.to(each), first) * there[:, None]
+    with torch.no_grad():
+        drawn = (x > 0).float()
+        overlap = (drawn * hard).sum(-1) / (drawn + hard).clamp_max(1).sum(-1).clamp_min(1)
+    judged = torch.where(masks.single[:, None], torch.ones_like(first), first) * there[:, None]
+    quality = F.binary_cross_entropy_with_logits(masks.quality.float(), overlap, reduction="none")
+    asked = (~masks.pointed).float()  # what is pointed at is there
+    presence = F.binary_cross_entropy_with_logits(masks.presence.float(), there.float(), reduction="none") * asked
+    count = _num_masks(targets, x.device)
+    return {
+        "loss_mask": (weight * config.mask_weight * bce).sum() / count,
+        "loss_dice": (weight * config.dice_weight * dice).sum() / count,
+        "loss_cls": config.class_weight
+        * ((judged * quality).sum() / judged.sum().clamp_min(1) + presence.sum() / asked.sum().clamp_min(1)),
+    }
 
 
 def sample_points(masks: Tensor, points: Tensor) -> Tensor:

@@ -35,10 +35,13 @@ class Guidance:
     """``[B, 1, D]``: the sample's last ``<SEG>``; zeros where there is none."""
     has_seg: Tensor
     """``[B]`` bool."""
+    looks: Tensor | None = None
+    """``[B, C, R + 1]``: what conditions look like to the recognition features (`recognition.Recognition`)."""
 
     def select(self, rows: Tensor) -> Guidance:
         """The samples that ``rows`` (indices or a bool mask) picks."""
-        return Guidance(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
+        parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return Guidance(**{name: None if part is None else part[rows] for name, part in parts.items()})
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,10 @@ class Alignment(nn.Module):
         super().__init__()
         self.project = nn.Linear(config.hidden_dim, config.hidden_dim)
         self.place = Places(config.hidden_dim)
+
+    def start_as_nothing(self) -> list[nn.Module]:
+        """What features are recognised by comes with the backbone; what these add is learned."""
+        return [self.project]
 
     def forward(self, conditions: Tensor, mask_features: Tensor) -> Tensor:
         """Conditions ``[B, C, D]`` and mask features ``[B, D, h, w]`` -> answers ``[B, C, h, w]``."""

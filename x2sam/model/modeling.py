@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,20 +18,25 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModel, DynamicCache, PreTrainedModel, initialization
+from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
 from transformers.models.sam2.modeling_sam2 import Sam2VisionModel
 from transformers.utils import ModelOutput
 
-from x2sam.config import X2SamConfig
+from x2sam.config import WEIGHTS, X2SamConfig
 from x2sam.errors import CheckpointError, InputError
 from x2sam.model import efficientnet as _registered  # noqa: F401  the small backbone, by its model type
 from x2sam.model.frames import FrameFeatures, PixelDecoder
 from x2sam.model.language import LanguageSide, Prefix, Reading, marker_spans, share
 from x2sam.model.layers import Started
-from x2sam.model.losses import Layer, Targets, alignment_loss, segmentation_losses
+from x2sam.model.losses import Layer, Targets, alignment_loss, prompted_losses, segmentation_losses
 from x2sam.model.mask_decoder import Alignment, ClassHead, Guidance, MaskDecoder, Prediction
 from x2sam.model.mask_memory import FuserBlock, MemoryAttention, MemoryBank, MemoryEncoder
+from x2sam.model.packed import load_packed
 from x2sam.model.precision import check_dtype
+from x2sam.model.prompted_head import PromptedHead, PromptedMasks, likeliest, pieces_of, prediction_of
+from x2sam.model.recognition import Recognition
 from x2sam.model.region_sampler import RegionSampler, check_regions
+from x2sam.prompt_maps import CHANNELS, STRIDE
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,8 @@ class Understanding:
     """``[B, L]``, spoken tokens included."""
     states: Tensor
     """``[B, L, D_llm]``: the states that conditions are made of."""
-    normed: Tensor
-    """``[B, L, D_llm]``: the states that words are made of."""
+    normed: Tensor | None
+    """``[B, L, D_llm]``: the states that words are made of; None where no word was asked for."""
     guidance: Guidance
 
 
@@ -73,29 +79,41 @@ class X2SamModel(Started, PreTrainedModel):
         "Sam2VisionModel",
         "Qwen3VLTextDecoderLayer",
     ]
-    _tied_weights_keys = {  # noqa: RUF012
-        "language.qwen.lm_head.weight": "language.qwen.model.language_model.embed_tokens.weight"
-    }
 
     def __init__(self, config: X2SamConfig) -> None:
         super().__init__(config)
         encoder_config = config.mask_encoder_config
         self.language = LanguageSide(config)
+        inner = ".language_model" if isinstance(config.language_config, Qwen3VLConfig) else ""
+        self._tied_weights_keys = {
+            "language.model.lm_head.weight": f"language.model.model{inner}.embed_tokens.weight",
+        }
+        if "language.model" in (config.apart or {}):  # tied when it is read
+            self._tied_weights_keys = self.language.model._tied_weights_keys = {}
         self.mask_encoder = Sam2VisionModel(encoder_config)
-        if config.shared_eyes:
-            self.language.qwen.model.visual.look_with(self._look)
-        self.pixel_decoder = PixelDecoder(config)
-        self.mask_decoder = MaskDecoder(config)
-        self.class_head = ClassHead(config)
-        self.alignment = Alignment(config) if config.alignment_weight else None
-        self.memory_attention = MemoryAttention(config)
-        self.memory_encoder = MemoryEncoder(config)
+        if self.language.eyes is not None:
+            self.language.eyes.look_with(self._look, self.language.decoder.embed_tokens)
+        queries = config.num_queries > 0
+        self.pixel_decoder: Any = PixelDecoder(config) if queries else None
+        self.mask_decoder: Any = MaskDecoder(config) if queries else None
+        self.class_head: Any = ClassHead(config) if queries else None
+        self.alignment = Alignment(config) if queries and config.alignment_weight else None
+        words = config.lexical_conditions and config.recognition_channels
+        self.recognition = Recognition(config) if words else None
+        self.prompted_head = PromptedHead(config) if config.prompted_widths else None
+        self.memory_attention: Any = MemoryAttention(config) if queries else None
+        self.memory_encoder: Any = MemoryEncoder(config) if queries else None
         self.no_memory = nn.Parameter(torch.zeros(config.hidden_dim))
         self.region_sampler = RegionSampler(
             config,
             stage_dim=encoder_config.backbone_channel_list[1],  # the list begins with the deepest stage
-            language_dim=config.language_config.text_config.hidden_size,
+            language_dim=config.text_config.hidden_size,
         )
+        apart = config.apart or {}
+        self._keys_to_ignore_on_load_missing = [rf"{re.escape(name)}\..*" for name in apart]
+        for module in (part for name in apart for part in self.get_submodule(name).modules()):
+            if next(module.parameters(recurse=False), None) is not None:  # it is read, not drawn at random
+                object.__setattr__(module, "_is_hf_initialized", True)
         self.without_language = False
         """In training: conditions are what their words say by themselves (`x2sam.train.stages`)."""
         self.without_decoder = False
@@ -109,8 +127,6 @@ class X2SamModel(Started, PreTrainedModel):
             initialization.constant_(module.scale, 1e-6)
         elif isinstance(module, ClassHead) and module.logit_scale is not None:
             initialization.constant_(module.logit_scale, torch.tensor(1 / 0.07).log().item())
-        elif isinstance(module, LanguageSide) and module.relevance is not None:
-            initialization.zeros_(module.relevance)  # at first every word counts alike
         elif isinstance(module, X2SamModel):
             initialization.normal_(module.no_memory, std=self.config.initializer_range)
 
@@ -119,7 +135,9 @@ class X2SamModel(Started, PreTrainedModel):
         """As `transformers`' own; a ``dtype`` the device lacks and a damaged weight file get an `X2SamError`."""
         check_dtype(kwargs.get("dtype"), kwargs.get("device_map"))
         try:
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+            model = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+            model.read_apart()
+            return model
         except SafetensorError as error:
             raise CheckpointError(
                 f"Got a weight file that cannot be read, in {pretrained_model_name_or_path}: {error}",
@@ -127,14 +145,29 @@ class X2SamModel(Started, PreTrainedModel):
                 "Download it again",
             ) from error
 
+    def read_apart(self) -> None:
+        """Fill in the tensors that are kept apart (`X2SamConfig.apart`)."""
+        for name, file in (self.config.apart or {}).items():
+            load_packed(self.get_submodule(name), WEIGHTS / file)
+        if self.config.apart and self.config.tie_word_embeddings:
+            self.language.model.lm_head.weight = self.language.decoder.embed_tokens.weight
+
+    def save_pretrained(self, save_directory: Any, *args: Any, state_dict: Any = None, **kwargs: Any) -> None:
+        """As `transformers`' own, without tensors that are kept apart."""
+        if self.config.apart:
+            apart = tuple(f"{name}." for name in self.config.apart)
+            whole = self.state_dict() if state_dict is None else state_dict
+            state_dict = {name: tensor for name, tensor in whole.items() if not name.startswith(apart)}
+        super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)  # type: ignore[misc]
+
     def get_input_embeddings(self) -> nn.Module:
-        return self.language.qwen.get_input_embeddings()
+        return self.language.decoder.embed_tokens
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        self.language.qwen.set_input_embeddings(value)
+        self.language.decoder.embed_tokens = value
 
     def get_output_embeddings(self) -> nn.Module:
-        return self.language.qwen.lm_head
+        return self.language.model.lm_head
 
     # --- the two verbs -----------------------------------------------------------------------------------------
 
@@ -143,23 +176,14 @@ class X2SamModel(Started, PreTrainedModel):
         side = self.config.image_size
         if frames.shape[-2:] != (side, side):
             raise InputError(f"Got frames of shape {tuple(frames.shape)}", f"[N, 3, {side}, {side}]")
-        return self._features(self.mask_encoder.backbone(frames.to(self.no_memory.dtype)).intermediate_hidden_states)
+        seen = self.mask_encoder.backbone(frames.to(self.no_memory.dtype))
+        stages, recognition = tuple(seen.intermediate_hidden_states), getattr(seen, "recognition", None)
+        maps = self.mask_encoder.neck(stages)[0] if self.pixel_decoder is not None else ()
+        return FrameFeatures(tuple(reversed(maps[-3:])), stages, recognition)
 
-    def _features(self, stages: Sequence[Tensor]) -> FrameFeatures:
-        maps, _ = self.mask_encoder.neck(stages)
-        return FrameFeatures(tuple(reversed(maps[-3:])), tuple(stages[:-1]))
-
-    def _look(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _look(self, frames: Tensor) -> Tensor:
         """What the language side sees of frames ``[N, 3, H, W]``, if it shares the eyes (`eyes.Look`)."""
-        stages = self.mask_encoder.backbone(frames).intermediate_hidden_states
-        fine, coarse = (stage.permute(0, 3, 1, 2) for stage in stages[-2:])
-        if self.alignment is None or self.language.lexical is None:
-            return fine, coarse, None
-        with torch.no_grad():  # what words look like is learned on masks; here it is only read
-            _, mask_features = self._pixels(self._features([stage.detach() for stage in stages]))
-            cells = F.adaptive_avg_pool2d(mask_features, fine.shape[-2:]).permute(0, 2, 3, 1)
-            words = cells @ self.alignment.project.weight @ self.language.lexical.weight
-        return fine, coarse, words.permute(0, 3, 1, 2)
+        return self.mask_encoder.backbone(frames).recognition
 
     def understand(
         self,
@@ -178,6 +202,7 @@ class X2SamModel(Started, PreTrainedModel):
         stop_ids: tuple[int, ...] = (),
         on_token: Callable[[int], None] | None = None,
         conditions_in_answer: bool = False,
+        speaks: bool = False,
     ) -> Understanding:
         """Read a batch once per clip and say what guides its masks.
 
@@ -195,12 +220,14 @@ class X2SamModel(Started, PreTrainedModel):
             stop_ids: tokens that end an answer.
             on_token: called with every new token as it is spoken.
             conditions_in_answer: conditions are what the answer, rather than the prompt, puts between the markers.
+            speaks: the states that words are made of are wanted, too, for a loss.
         """
-        regions = None
+        regions = examples = None
         if region_masks is not None and len(region_masks):
             if region_features is None or region_frames is None:
                 raise InputError("Got region masks alone", "region_features and region_frames with them")
             regions = self.region_sampler(region_features, region_masks, region_frames)
+            examples = self._examples(region_features, region_masks, region_frames)
         start = prefix.length if prefix is not None else 0
         if prefix is not None or max_new_tokens:
             if len(input_ids) != 1 or (attention_mask is not None and not bool(attention_mask.all())):
@@ -212,6 +239,7 @@ class X2SamModel(Started, PreTrainedModel):
         reading = self.language.embed(
             input_ids[:, start:], pixel_values, image_grid_thw, pixel_values_videos, video_grid_thw, regions
         )
+        whole = max_new_tokens > 0 or speaks
         cache = self._cache(prefix, generating=max_new_tokens > 0)
         if prefix is not None:
             image_grid_thw, video_grid_thw = prefix.image_grid_thw, prefix.video_grid_thw
@@ -221,9 +249,10 @@ class X2SamModel(Started, PreTrainedModel):
             attention_mask,
             cache,
             None if positions is None else positions[..., start:],
+            whole,
         )
         ids, spelled = input_ids[:, start:], reading.embeddings
-        if max_new_tokens and cache is not None:
+        if max_new_tokens and cache is not None and normed is not None:
             next_position = input_ids.shape[1] if positions is None else int(positions.max()) + 1
             new_ids, new_states = self.language.speak(
                 states, normed, cache, max_new_tokens, stop_ids, next_position, on_token
@@ -238,8 +267,37 @@ class X2SamModel(Started, PreTrainedModel):
                 spans[:, :prompt_length] = spans[:, :prompt_length] if not conditions_in_answer else -1
                 spans[:, prompt_length:] = spans[:, prompt_length:] if conditions_in_answer else -1
             condition_ids = marker_spans(spans, self.config.phrase_start_token_id, self.config.phrase_end_token_id)
-        guidance = self.language.guide(states, condition_ids, ids, spelled)
+        guidance = self._guide(states, condition_ids, ids, spelled, examples)
         return Understanding(torch.cat([input_ids[:, :start], ids], 1), states, normed, guidance)
+
+    def _guide(
+        self,
+        states: Tensor | None,
+        condition_ids: Tensor,
+        input_ids: Tensor,
+        spelled: Tensor,
+        examples: Tensor | None,
+    ) -> Guidance:
+        """Conditions and what they look like; ``examples`` ``[N, R + 1]``: regions' looks, in order of their slots."""
+        if not self.config.lexical_conditions:
+            return self.language.guide(states, condition_ids, input_ids, None)
+        meanings = self.language.meanings(input_ids, condition_ids, spelled)
+        guidance = self.language.guide(states, condition_ids, input_ids, meanings)
+        if self.recognition is None:
+            return guidance
+        looks = self.recognition.looks(meanings)
+        if examples is not None:
+            slots = (input_ids == self.config.region_token_id) & (condition_ids >= 0)
+            first = slots.long().cumsum(1) % self.config.region_tokens == 1 % self.config.region_tokens
+            rows, places = (slots & first).nonzero(as_tuple=True)
+            looks = looks.index_put((rows, condition_ids[rows, places]), examples[: len(rows)].to(looks.dtype))
+        return replace(guidance, looks=looks)
+
+    def _examples(self, features: FrameFeatures, masks: Tensor, frames: Tensor) -> Tensor | None:
+        """What regions look like to the recognition features ``[N, R]``."""
+        if self.recognition is None or features.recognition is None:
+            return None
+        return self.recognition.looks_of(features.recognition[frames], masks)
 
     def _cache(self, prefix: Prefix | None, generating: bool) -> DynamicCache | None:
         if prefix is not None:
@@ -247,14 +305,18 @@ class X2SamModel(Started, PreTrainedModel):
             if surplus:  # what the last prompt added
                 prefix.cache.crop(-surplus)
             return prefix.cache
-        return DynamicCache(config=self.config.language_config.text_config) if generating else None
+        return DynamicCache(config=self.config.text_config) if generating else None
 
-    def read_prefix(self, input_ids: Tensor, **pixels: Tensor | None) -> Prefix:
-        """Read the shared beginning ``[1, L]`` of several prompts (the medium) once; see `understand`."""
-        cache = DynamicCache(config=self.config.language_config.text_config)
+    def read_prefix(self, input_ids: Tensor, whole: bool = True, **pixels: Tensor | None) -> Prefix:
+        """Read the shared beginning ``[1, L]`` of several prompts (the medium) once; see `understand`.
+
+        whole: False runs the layers that conditions need; what follows can then not be spoken.
+        """
+        cache = DynamicCache(config=self.config.text_config)
         positions = self.language.positions(input_ids, None, pixels.get("image_grid_thw"), pixels.get("video_grid_thw"))
-        self.language.read(self.language.embed(input_ids, **pixels), None, cache, positions)
-        return Prefix(input_ids.shape[1], cache, pixels.get("image_grid_thw"), pixels.get("video_grid_thw"))
+        whole = whole or not self.config.conditions_layer
+        self.language.read(self.language.embed(input_ids, **pixels), None, cache, positions, whole)
+        return Prefix(input_ids.shape[1], cache, pixels.get("image_grid_thw"), pixels.get("video_grid_thw"), whole)
 
     def prepare(self, features: FrameFeatures) -> FrameFeatures:
         """Run the pixel decoder now, for frames that several prompts will look at without a memory."""
@@ -269,6 +331,8 @@ class X2SamModel(Started, PreTrainedModel):
         guidance: Guidance | None,
         bank: MemoryBank | None = None,
         remember: bool = True,
+        alone: bool = False,
+        drawn: Tensor | None = None,
     ) -> tuple[Prediction, MemoryBank]:
         """Find the masks of one frame of every sample.
 
@@ -277,10 +341,20 @@ class X2SamModel(Started, PreTrainedModel):
             guidance: from `understand`; None in phase 1.
             bank: what came back for the previous frame; None at the first.
             remember: False saves the work of remembering this frame, where no frame follows.
+            alone: each condition has one mask. A model with a prompted head answers with it then (one without queries
+                always), without the bank: what it remembers is drawn.
+            drawn: ``[B, C, len(CHANNELS), h, w]``, what is drawn or remembered of every condition on this frame
+                (`x2sam.prompt_maps`); only the prompted head looks at it.
 
         Returns:
             The prediction and the bank for the next frame.
         """
+        if self._draws(alone) and guidance is not None:
+            features = frame if isinstance(frame, FrameFeatures) else self.encode(frame)
+            known = self._recognise(guidance, features.recognition)
+            own = likeliest(guidance, None if alone else known)
+            masks = self._prompted(features, guidance, own, drawn, known)
+            return (prediction_of if alone else pieces_of)(masks, own, guidance), bank or MemoryBank()
         layers, bank, _ = self._segment(frame, guidance, bank or MemoryBank(), remember, every_layer=False)
         return layers[-1], bank
 
@@ -300,7 +374,7 @@ class X2SamModel(Started, PreTrainedModel):
             else level
             for i, level in enumerate(levels)
         ]
-        answers = self._align(guidance, mask_features)
+        answers = self._align(guidance, mask_features, features.recognition)
         layers = [
             Prediction(self._classify(queries, masks, guidance, answers), masks, queries)
             for queries, masks in self.mask_decoder(recalled, mask_features, guidance, every_layer)
@@ -310,11 +384,44 @@ class X2SamModel(Started, PreTrainedModel):
             bank = bank.push({i: self.memory_attention.project(m) for i, m in encoded.items()}, self.config.memory_size)
         return layers, bank, answers
 
-    def _align(self, guidance: Guidance | None, mask_features: Tensor) -> Tensor | None:
-        """What the mask features alone, and where they are, say of every condition, ``[B, C, h, w]``."""
+    def _align(self, guidance: Guidance | None, mask_features: Tensor, recognition: Tensor | None) -> Tensor | None:
+        """What the features alone, and where they are, say of every condition, ``[B, C, h, w]``."""
         if self.alignment is None or guidance is None:
             return None
-        return self.alignment(guidance.conditions[:, :-1], mask_features)
+        answers = self.alignment(guidance.conditions[:, :-1], mask_features)
+        known = self._recognise(guidance, recognition)
+        if known is None:
+            return answers
+        return answers + F.interpolate(known, answers.shape[-2:], mode="bilinear", align_corners=False)
+
+    def _draws(self, alone: bool) -> bool:
+        """Whether the prompted head answers rather than queries."""
+        return self.prompted_head is not None and (alone or self.mask_decoder is None)
+
+    def _recognise(self, guidance: Guidance | None, recognition: Tensor | None) -> Tensor | None:
+        """What the recognition features answer to every condition, as logits ``[B, C, h, w]``."""
+        if self.recognition is None or guidance is None or guidance.looks is None or recognition is None:
+            return None
+        return self.recognition(guidance.looks, recognition)
+
+    def _prompted(
+        self,
+        features: FrameFeatures,
+        guidance: Guidance,
+        own: Tensor,
+        drawn: Tensor | None,
+        known: Tensor | None,
+    ) -> PromptedMasks:
+        """What the prompted head draws for the pairs ``own`` ``[P, 2]`` of sample and condition."""
+        assert self.prompted_head is not None
+        rows, columns = own.unbind(1)
+        cells = self.config.image_size // STRIDE
+        maps = guidance.conditions.new_zeros(len(own), len(CHANNELS), cells, cells)
+        if drawn is not None:
+            maps = drawn.to(maps)[rows, columns]
+        answers = maps.new_zeros(len(own), 1, 1) if known is None else known[rows, columns]
+        looks = self.prompted_head.look(features.maps(), features.recognition)
+        return self.prompted_head(looks, rows, maps, answers, guidance.conditions[rows, columns])
 
     def _classify(self, queries: Tensor, masks: Tensor, guidance: Guidance | None, answers: Tensor | None) -> Tensor:
         """Class logits ``[B, Q, C+1]``: what a query says, and what the features inside of its mask say."""
@@ -340,6 +447,8 @@ class X2SamModel(Started, PreTrainedModel):
         region_masks: Tensor | None = None,
         region_frames: Tensor | None = None,
         share_conditions: bool = False,
+        alone: bool = False,
+        drawn: Tensor | None = None,
         pixel_values: Tensor | None = None,
         image_grid_thw: Tensor | None = None,
         pixel_values_videos: Tensor | None = None,
@@ -357,6 +466,8 @@ class X2SamModel(Started, PreTrainedModel):
             region_masks: ``[N, image_size, image_size]``.
             region_frames: ``[N]``, index b * T + t of the frame each region was drawn on.
             share_conditions: the phrases of the other samples serve as negatives.
+            alone: each condition has one mask, as in `segment`.
+            drawn: ``[B, T, C, len(CHANNELS), h, w]``, what is drawn or remembered on every frame.
         """
         features = None
         if frames is not None and (targets is not None or region_masks is not None):
@@ -369,9 +480,12 @@ class X2SamModel(Started, PreTrainedModel):
         if input_ids is not None and self.without_language:
             ids = input_ids if attention_mask is None else input_ids.masked_fill(~attention_mask.bool(), -1)
             markers = self.config.phrase_start_token_id, self.config.phrase_end_token_id
-            regions = None if marked is None else self.region_sampler(marked, region_masks, region_frames)
+            regions = examples = None
+            if marked is not None and region_masks is not None and region_frames is not None:
+                regions = self.region_sampler(marked, region_masks, region_frames)
+                examples = self._examples(marked, region_masks, region_frames)
             spelled = self.language.spell(input_ids, regions)
-            guidance = self.language.guide(None, marker_spans(ids, *markers), ids, spelled)
+            guidance = self._guide(None, marker_spans(ids, *markers), ids, spelled, examples)
         elif input_ids is not None:
             understanding = self.understand(
                 input_ids,
@@ -383,16 +497,21 @@ class X2SamModel(Started, PreTrainedModel):
                 image_grid_thw=image_grid_thw,
                 pixel_values_videos=pixel_values_videos,
                 video_grid_thw=video_grid_thw,
+                speaks=labels is not None,
             )
             guidance = understanding.guidance
-            if labels is not None:
+            if labels is not None and understanding.normed is not None:
                 loss_language = self.language.loss(understanding.normed, labels)
-        if guidance is not None and share_conditions:
+        prompted = self._draws(alone)
+        if guidance is not None and share_conditions and not prompted:
             guidance = share(guidance)
         loss_segmentation, parts = None, None
         if features is not None and targets is not None:
             assert frames is not None
-            parts = self._segmentation_losses(features, frames.shape[:2], frame_mask, guidance, targets)
+            if prompted and guidance is not None:
+                parts = self._prompted_losses(features, frames.shape[:2], frame_mask, guidance, targets, drawn)
+            else:
+                parts = self._segmentation_losses(features, frames.shape[:2], frame_mask, guidance, targets)
             loss_segmentation = torch.stack(list(parts.values())).sum() if parts else None
         losses = [loss for loss in (loss_language, loss_segmentation) if loss is not None]
         return X2SamOutput(
@@ -401,6 +520,40 @@ class X2SamModel(Started, PreTrainedModel):
             loss_segmentation=loss_segmentation,
             parts=parts,
         )
+
+    def _prompted_losses(
+        self,
+        features: FrameFeatures,
+        clips: torch.Size,
+        frame_mask: Tensor | None,
+        guidance: Guidance,
+        targets: Sequence[Sequence[Targets]],
+        drawn: Tensor | None,
+    ) -> dict[str, Tensor]:
+        """Every real frame by itself: of what is remembered ``drawn`` tells."""
+        batch, length = clips
+        real = torch.ones(batch, length, dtype=torch.bool) if frame_mask is None else frame_mask.cpu()
+        real = real & guidance.has_seg.cpu()[:, None]
+        places = real.nonzero().tolist()
+        if not places:
+            return {}
+        index = torch.tensor(places, device=features.stage.device)
+        told = guidance.select(index[:, 0])
+        shown = features[index[:, 0] * length + index[:, 1]]
+        wanted = [targets[b][t] for b, t in places]
+        own = torch.tensor(
+            [(i, c) for i, (b, _) in enumerate(places) for c in range(int(guidance.num_conditions[b]))],
+            device=index.device,
+        ).view(-1, 2)
+        if not len(own):
+            return {}
+        maps = None if drawn is None else drawn[index[:, 0], index[:, 1]]
+        known = self._recognise(told, shown.recognition)
+        parts = prompted_losses(self._prompted(shown, told, own, maps, known), own, wanted, self.config)
+        if known is not None and drawn is None:  # what is drawn means an object, not all that looks like it
+            answers = [(known[i, : int(n)], wanted[i]) for i, n in enumerate(told.num_conditions)]
+            parts["loss_align"] = self.config.alignment_weight * alignment_loss(answers)
+        return parts
 
     def _segmentation_losses(
         self,
@@ -426,7 +579,7 @@ class X2SamModel(Started, PreTrainedModel):
         for t in range(length):
             shown, predictions = features[rows * length + t], list[Prediction]()
             if self.without_decoder:
-                answers = self._align(guidance, self._pixels(shown)[1])
+                answers = self._align(guidance, self._pixels(shown)[1], shown.recognition)
             else:
                 predictions, bank, answers = self._segment(shown, guidance, bank, t + 1 < length, every_layer=True)
             per_row = [list(map(Layer, p.class_logits.unbind(), p.mask_logits.unbind())) for p in predictions]

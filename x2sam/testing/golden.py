@@ -102,7 +102,7 @@ def whole(model: X2SamModel, given: Tensors) -> Tensors:
     }
     understanding = model.understand(ids, condition_ids=owners, **pixels, **regions)
     return {
-        "lm_logits": model.language.qwen.lm_head(understanding.normed),
+        "lm_logits": model.language.model.lm_head(understanding.normed),
         "hidden": understanding.states,
         **_segment_clip(model, frames.transpose(0, 1), understanding.guidance),
     }

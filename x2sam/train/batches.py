@@ -10,17 +10,25 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from x2sam.config import X2SamConfig
+from x2sam.masks import BoolMask
 from x2sam.model.losses import Targets
 from x2sam.processing import Encoded, X2SamProcessor
+from x2sam.prompt_maps import prompt_maps
 from x2sam.tasks import Task, get_task
-from x2sam.train.recipes import TrainConfig
+from x2sam.train.recipes import TrainConfig, task_of
 from x2sam.train.sampler import MicroBatch, Sampler, Source
 from x2sam.types import ObjectTrack, Sample
 from x2sam.vision import square_masks
+
+UNREAD_SIDE = 64
+"""Pixels a side of the blank picture that stands where none is read."""
+CARRIED_SHARE, CARRIED_SIDE = 0.2, 96
+"""How often a mask is carried rather than drawn in pictures, and cells a side of a carried mask."""
 
 
 @dataclass
@@ -49,10 +57,11 @@ class Collator:
         model: sizes and losses.
         processor: the model's.
         clip_length: frames of a clip that are kept.
+        reads: whether the language model reads; where conditions speak for themselves it is shown no pictures.
     """
 
-    def __init__(self, model: X2SamConfig, processor: X2SamProcessor, clip_length: int) -> None:
-        self.model, self.processor, self.clip_length = model, processor, clip_length
+    def __init__(self, model: X2SamConfig, processor: X2SamProcessor, clip_length: int, reads: bool = True) -> None:
+        self.model, self.processor, self.clip_length, self.reads = model, processor, clip_length, reads
 
     def __call__(self, samples: Sequence[Sample], rngs: Sequence[np.random.Generator]) -> Batch:
         """Batch ``samples``, drawing wordings and windows from ``rngs``."""
@@ -64,8 +73,11 @@ class Collator:
         if not self.model.class_agnostic:
             encoded = [self.encode(task, clip, rng) for clip, rng in zip(clips, rngs, strict=True)]
             inputs |= dict(self.processor.collate(encoded, clip_length=length))
+            if not self.reads:
+                inputs = {name: value for name, value in inputs.items() if not name.startswith("pixel_values")}
             asked = [int((e.input_ids == self.model.phrase_start_token_id).sum()) for e in encoded]
             inputs["share_conditions"] = task.shared_conditions and len(clips) > 1
+            inputs["alone"] = task.answer == "best"
         targets: list[list[Targets]] = []
         if not task.is_chat:
             targets = [self.targets(task, clip, n) for clip, n in zip(clips, asked, strict=True)]
@@ -73,10 +85,17 @@ class Collator:
             inputs["frames"] = torch.stack([_padded(f, length) for f in frames])
             inputs["frame_mask"] = torch.tensor([[t < len(f) for t in range(length)] for f in frames])
             inputs["targets"] = targets
+            if task.one_region and self.model.prompted_widths:
+                drawn = [self.drawn(clip, rng) for clip, rng in zip(clips, rngs, strict=True)]  # [T, C, K, h, w] each
+                most = max(d.shape[1] for d in drawn)
+                inputs["drawn"] = torch.stack([_grown(d, (length, most)) for d in drawn])
         return self._counted(task, inputs, [t for clip_targets in targets for t in clip_targets])
 
     def encode(self, task: Task, clip: Sample, rng: np.random.Generator | None) -> Encoded:
         """A clip for the language model, which sees evenly spread frames of it."""
+        if not self.reads:
+            blank = np.zeros((UNREAD_SIDE, UNREAD_SIDE, 3), dtype=np.uint8)
+            return self.processor.encode(task, clip.prompt, self.processor.see([blank], False), clip.answer, rng)
         seen = spread(len(clip.frames), self.processor.language_frames)
         times = [clip.times[i] for i in seen] if clip.times is not None else None
         media = self.processor.see([clip.frames[i] for i in seen], task.media == "video", times)
@@ -105,6 +124,27 @@ class Collator:
             wanted.append(Targets(torch.tensor(classes, dtype=torch.long), masks, self.model.prompted(asked)))
         return wanted
 
+    def drawn(self, clip: Sample, rng: np.random.Generator) -> Tensor:
+        """What is drawn on every frame, ``[T, C, len(CHANNELS), h, w]``. On frames where nothing is, the mask of the
+        frame before is carried over, not quite rightly, as it will be in use; sometimes that is so in a picture, too.
+        """
+        regions = [c.region for c in clip.prompt.conditions]
+        before: dict[int, BoolMask] = {}
+        stacks = []
+        for t in range(len(clip.frames)):
+            now = {track.condition: rle.decode() for track in clip.objects if (rle := track.masks[t]) is not None}
+            alone = len(clip.frames) == 1
+            carried = {i: _distorted(mask, rng) for i, mask in (now if alone else before).items() if mask.any()}
+            drawn = list(regions)
+            if alone:
+                swapped = {i for i in carried if rng.random() < CARRIED_SHARE}
+                carried = {i: mask for i, mask in carried.items() if i in swapped}
+                drawn = [None if i in swapped else region for i, region in enumerate(regions)]
+            shown = [carried.get(i) for i in range(len(regions))]
+            stacks.append(prompt_maps(drawn, t, self.model.image_size, shown))
+            before.update(now)
+        return torch.stack(stacks)
+
     def _counted(self, task: Task, inputs: dict[str, Any], targets: list[Targets]) -> Batch:
         queries = self.model.num_queries
         found = [
@@ -118,6 +158,32 @@ class Collator:
             masks=sum(len(t.classes) for t in targets),
             class_weight=sum(n + self.model.no_object_weight * (queries - n) for n in found),
         )
+
+
+def _distorted(mask: BoolMask, rng: np.random.Generator) -> Tensor:
+    """A mask as a tracker might carry it: moved, scaled, turned, frayed and a little blurred, ``[96, 96]``, 0..1."""
+    small = F.adaptive_avg_pool2d(torch.from_numpy(mask)[None, None].float(), CARRIED_SIDE)
+    rows, columns = (np.ptp(index) + 1 for index in np.nonzero(mask))
+    extent = np.array([columns / mask.shape[1], rows / mask.shape[0]])
+    (sx, sy), angle = np.exp(rng.normal(0, 0.06, 2)), rng.normal(0, 0.08)
+    shift = rng.normal(0, 0.08, 2) * extent * 2
+    places = np.argwhere(mask).mean(0)[::-1] / mask.shape[::-1] * 2 - 1  # centre, -1..1 as x, y
+    turn = np.array([[np.cos(angle) / sx, -np.sin(angle) / sy], [np.sin(angle) / sx, np.cos(angle) / sy]])
+    theta = np.column_stack([turn, places - turn @ (places + shift)])
+    grid = F.affine_grid(torch.from_numpy(theta)[None].float(), list(small.shape), align_corners=False)
+    moved = F.grid_sample(small, grid, align_corners=False)
+    noise = torch.from_numpy(rng.normal(0, 1, (1, 1, 12, 12))).float()
+    fray = F.interpolate(noise, small.shape[-2:], mode="bicubic", align_corners=False)
+    radius = int(rng.integers(0, 3))
+    blurred = F.avg_pool2d(moved, 2 * radius + 1, 1, radius, count_include_pad=False)
+    return (8 * (blurred - 0.5 + 0.15 * fray)).sigmoid()[0, 0]
+
+
+def _grown(stack: Tensor, size: tuple[int, int]) -> Tensor:
+    """``[T, C, ...]`` with zeros up to ``size``."""
+    out = stack.new_zeros(*size, *stack.shape[2:])
+    out[: stack.shape[0], : stack.shape[1]] = stack
+    return out
 
 
 def spread(length: int, count: int) -> list[int]:
@@ -179,7 +245,7 @@ def load(
     )
     batches = iter(loader)
     for update in range(first_update, config.updates):
-        count = config.accumulation(get_task(sampler.task(update)[0]).media)
+        count = config.accumulation(task_of(sampler.task(update)[0]).media)
         yield [next(batches) for _ in range(count)]
 
 

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from x2sam.errors import InputError
-from x2sam.tasks import TASKS, get_task
+from x2sam.tasks import TASKS, Task, get_task
 from x2sam.train.stages import Stage
+
+PHOTOS = "photos/"
+"""Beginning of the names of tasks whose samples are made of photos: ``photos/img_refseg``."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,8 @@ class TrainConfig:
     and the sizes are its own."""
     image_size: int = 0
     """Side of the mask branch's frames; 0 is what the preset or ``init`` says."""
-    backbone: str = ""
-    """``imagenet`` fills a nano mask encoder with ImageNet weights when there is no ``init``."""
     stage: Stage = "joint"
     """Which parameters train: `x2sam.train.stages`."""
-    new_language: bool = False
-    """Start the language model's layers and head anew, from embeddings that have learned what words look like."""
     trains: str = ""
     """Comma-separated beginnings of parameter names that train beyond the stage's."""
     frozen: str = ""
@@ -46,6 +45,8 @@ class TrainConfig:
     # --- data --------------------------------------------------------------------------------------------------
     source: str = "world"
     """``world``, a folder of your own annotations, or ``module:Class``."""
+    photos: str = ""
+    """A folder of photos (`x2sam.data.photos`), for the tasks whose names begin with ``photos/``."""
     tasks: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TASKS, 1))
     """How often each task's turn comes, relative to the others."""
     image_batch: int = 4
@@ -151,118 +152,49 @@ _ALL_TASKS = {
 }
 
 
-# The finest blocks cost most of the backward pass and find edges and colours well enough already.
-_FINE = ",".join(f"mask_encoder.backbone.{part}." for part in ("stem", "blocks.0", "blocks.1"))
-
-
 _NANO: dict[str, Any] = {
-    **{"world_size": 160, "clip_length": 3, "video_accumulation": 1, "frozen": _FINE, "threads": 1},
-    **{"slow_prefix": "mask_encoder.backbone.", "decay_vectors": False, "beta2": 0.98},
-    **{"updates": 100_000, "validation_samples": 0},
+    "photos": "photos",
+    "world_size": 224,
+    "clip_length": 3,
+    "video_accumulation": 1,
+    "frozen": "mask_encoder.backbone.",
+    "slow_prefix": "recognition.",
+    "slow_scale": 0.1,
+    "decay_vectors": False,
+    "beta2": 0.98,
+    "updates": 1_000_000,
+    "validation_samples": 0,
+    "threads": 1,
 }
-"""What the stages of nano share. Made for two processes of one thread; their length is told in minutes."""
-
-_NANO_WORDS = {
-    **{"img_genseg": 5, "img_ovseg": 2, "img_refseg": 1, "img_gcgseg": 1, "img_intseg": 4, "img_vgdseg": 3},
-    **{"vid_genseg": 1, "vid_refseg": 1, "vid_objseg": 2, "vid_vgdseg": 1},
-}
-"""What can be learned from words and regions by themselves. In training nothing of ``ovseg`` is held back."""
-
-_NANO_TALK = {"img_chat": 5, "img_gcgseg": 4, "img_reaseg": 6, "img_refseg": 6, "vid_chat": 1}
-"""What is answered in words, or has to be thought of."""
-
-_NANO_JOINT = {
-    **{"img_genseg": 4, "img_ovseg": 1, "img_refseg": 4, "img_reaseg": 4, "img_gcgseg": 3, "img_intseg": 3},
-    **{"img_vgdseg": 2, "img_chat": 2, "vid_genseg": 1, "vid_refseg": 1, "vid_reaseg": 1, "vid_gcgseg": 1},
-    **{"vid_objseg": 1, "vid_vgdseg": 1, "vid_chat": 1},
-}
+"""What the stages of nano share: the backbone stays as it is. Their length is told in minutes."""
 
 
-def _nano(out: str, image_batch: int = 4, **settings: Any) -> TrainConfig:
-    return TrainConfig(out, **_NANO | {"image_batch": image_batch, "video_batch": image_batch // 2} | settings)
-
-
-def agnostic_nano() -> TrainConfig:
-    """Phase 1 of nano: find every object, without names."""
-    return _nano(
-        "runs/agnostic_nano",
-        backbone="imagenet",
-        image_size=160,
-        stage="agnostic",
-        trains="mask_encoder.",
-        tasks={"img_genseg": 1},
+def prompted_nano() -> TrainConfig:
+    """First stage of nano: the prompted head learns to draw what is clicked, boxed, carried over or named."""
+    return TrainConfig(
+        out="runs/prompted_nano",
+        **_NANO,
+        stage="prompted",
+        tasks={"photos/img_intseg": 5, "photos/img_refseg": 3, "photos/vid_objseg": 1},
+        image_batch=6,
+        video_batch=2,
         lr=1e-3,
-        slow_scale=0.2,
-        max_minutes=18,
-    )
-
-
-def names_nano() -> TrainConfig:
-    """After phase 1 of nano: what each name looks like, told from all others. Neither masks nor the language model, so
-    that recognition, which needs the most pictures, sees many."""
-    return _nano(
-        "runs/names_nano",
-        init="runs/agnostic_nano/model",
-        stage="names",
-        tasks={"img_genseg": 4, "img_ovseg": 3},
-        negatives=100,
-        lr=1e-3,
-        slow_scale=0.5,
-        max_minutes=80,
-        seed=3,
-        image_batch=8,
-    )
-
-
-def words_nano() -> TrainConfig:
-    """Between the phases of nano: what words and regions look like, without the language model, which takes half the
-    time."""
-    return _nano(
-        "runs/words_nano",
-        init="runs/names_nano/model",
-        stage="words",
-        tasks=_NANO_WORDS,
-        negatives=40,
-        lr=7e-4,
-        slow_scale=0.2,
-        max_minutes=50,
-        seed=4,
+        max_minutes=60,
     )
 
 
 def talk_nano() -> TrainConfig:
-    """Before phase 2 of nano: the language model learns to speak about pictures and to think of what is asked. No masks
-    are decoded, so an update takes a fraction of the time, and many questions about one picture cost little."""
-    return _nano(
-        "runs/talk_nano",
-        init="runs/words_nano/model",
+    """Nano learns to speak of what it sees: picture tokens and adapters; nothing of the masks."""
+    return TrainConfig(
+        out="runs/talk_nano",
+        **_NANO | {"slow_prefix": "language.eyes.", "slow_scale": 2.5},
+        init="runs/prompted_nano/model",
         stage="talk",
-        new_language=True,
-        tasks=_NANO_TALK,
-        absent=0.3,
-        phrases=12,
-        lr=1.2e-3,
+        tasks={"photos/img_chat": 1},
+        image_batch=8,
+        lr=4e-4,
         max_minutes=45,
         seed=6,
-        image_batch=8,
-    )
-
-
-def joint_nano() -> TrainConfig:
-    """Phase 2 of nano: every task together."""
-    return _nano(
-        "runs/joint_nano",
-        init="runs/talk_nano/model",
-        stage="all",
-        tasks=_NANO_JOINT,
-        absent=0.3,
-        video_batch=1,
-        clip_length=5,
-        lr=7e-4,
-        slow_scale=0.2,
-        max_minutes=78,
-        validation_samples=8,
-        seed=5,
     )
 
 
@@ -302,8 +234,7 @@ def finetune() -> TrainConfig:
 
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
-    recipe.__name__: recipe
-    for recipe in (agnostic_nano, names_nano, words_nano, talk_nano, joint_nano, joint_4b, finetune)
+    recipe.__name__: recipe for recipe in (prompted_nano, talk_nano, joint_4b, finetune)
 }
 
 
@@ -331,8 +262,15 @@ def resolve(name: str, overrides: Sequence[str] = ()) -> TrainConfig:
         changes[key] = _parse(key, text, getattr(config, key))
     config = dataclasses.replace(config, **changes)
     for task in config.tasks:
-        get_task(task)
+        if task.startswith(PHOTOS) and not config.photos:
+            raise InputError(f"Got the task {task} without photos", "a folder of them", "Say photos=FOLDER")
+        task_of(task)
     return config
+
+
+def task_of(name: str) -> Task:
+    """The row of the task table behind a name in `TrainConfig.tasks`."""
+    return get_task(name.removeprefix(PHOTOS))
 
 
 def _parse(key: str, text: str, current: Any) -> Any:

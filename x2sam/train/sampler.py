@@ -13,8 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from x2sam.tasks import get_task
-from x2sam.train.recipes import TrainConfig
+from x2sam.train.recipes import TrainConfig, task_of
 from x2sam.types import Sample
 
 EPOCH = 10**7
@@ -61,7 +60,7 @@ class Sampler:
     def micro_batches(self, update: int) -> list[MicroBatch]:
         """All micro-batches of an update; process r takes those at r, r + processes, ..."""
         name, earlier = self.task(update)
-        media = get_task(name).media
+        media = task_of(name).media
         size, count = self.config.batch(media), self.config.accumulation(media) * self.processes
         start = earlier * size * count
         indices = [self._index(name, start + i) for i in range(size * count)]

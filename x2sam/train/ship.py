@@ -1,6 +1,8 @@
 """Make a trained model ready to be used: calibrate when it says "not there", round to float16, write the folder.
 
-python -m x2sam.train.ship runs/joint_nano/model nano
+python -m x2sam.train.ship runs/joint_nano/model photos nano
+
+The thresholds come from the validation tenth of a folder of photos.
 """
 
 from __future__ import annotations
@@ -14,30 +16,31 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from x2sam.data.world import World
+from x2sam.config import WEIGHTS
+from x2sam.data.photos import PhotoSource
 from x2sam.masks import RLE
-from x2sam.predictor import WEIGHTS, X2Sam
+from x2sam.predictor import X2Sam
 from x2sam.train.checkpointing import write_folder
+from x2sam.train.sampler import Source
+from x2sam.types import Sample
 
-KEPT = 0.93
+KEPT = 0.9
 """Of the phrases that match something, how many must be answered; the rest of the freedom goes to absent ones."""
 GRID = np.linspace(0.02, 0.9, 89)
-CLIP = 8
-"""Frames of a validation clip."""
+CLIP, CLIPS = 8, 5
+"""Frames of a validation clip, and how many clips there are."""
 Observed = NDArray[np.float64]
 """``[N, T, 3]``: by condition and frame, the score of its best answer, its IoU, and whether there is one to find."""
 
 
-def observe(model: X2Sam, task: str, samples: int, side: int) -> Observed:
+def observe(model: X2Sam, source: Source, task: str, samples: int) -> Observed:
     """What the model says about validation samples when it must always answer."""
-    world = World("val", size=(side, side), frames=CLIP)
-    return np.array([row for i in range(samples) for row in _rows(model, world, task, i)])
+    return np.array([row for i in range(samples) for row in _rows(model, source.sample(task, i))])
 
 
-def _rows(model: X2Sam, world: World, task: str, index: int) -> Iterator[list[tuple[float, float, float]]]:
-    sample = world.sample(task, index)
+def _rows(model: X2Sam, sample: Sample) -> Iterator[list[tuple[float, float, float]]]:
     session = model.open(sample.frames if len(sample.frames) > 1 else sample.frames[0])
-    result = session.track(sample.prompt, task=task, threshold=0.0).result
+    result = session.track(sample.prompt, task=sample.task, threshold=0.0).result
     for c in range(len(sample.prompt.conditions)):
         row = []
         for t, frame in enumerate(result.frames):
@@ -70,40 +73,32 @@ def object_threshold(observed: Observed) -> float:
     return float(GRID[int(np.argmax(means))])
 
 
-def ship(source: Path, name: str, samples: int = 120) -> Path:
+def ship(source: Path, photos: Path, name: str, samples: int = 150) -> Path:
     """Calibrate the model in ``source`` and write it, in float16, as the package's checkpoint ``name``."""
     model = X2Sam.from_pretrained(source, dtype="float32")
-    config, side = model.config, model.config.image_size
-
-    def seen(samples: int, *tasks: str) -> Observed:
-        return np.concatenate([observe(model, task, samples, side) for task in tasks])
-
-    phrases = seen(samples, "img_refseg", "img_reaseg")
-    clips = seen(samples // 4, "vid_refseg", "vid_reaseg")
+    config, clips = model.config, PhotoSource(photos, "val", frames=CLIP)
+    phrases = observe(model, clips, "img_refseg", samples)
     config.presence_threshold = round(presence_threshold(phrases), 3)
-    config.arrival_threshold = round(presence_threshold(clips), 3)
-    config.object_threshold = round(object_threshold(seen(samples // 8, "vid_objseg")), 3)
+    config.arrival_threshold = config.presence_threshold
+    config.object_threshold = round(object_threshold(observe(model, clips, "vid_objseg", CLIPS)), 3)
+    said, there = phrases[..., 0].max(1) >= config.presence_threshold, phrases[..., 2].max(1) == 1
     told: dict[str, float] = {n: getattr(config, n) for n in vars(config) if n.endswith("_threshold")}
-    for medium, observed, threshold in (
-        ("pictures", phrases, config.presence_threshold),
-        ("clips", clips, max(config.presence_threshold, config.arrival_threshold)),
-    ):
-        said, there = observed[..., 0].max(1) >= threshold, observed[..., 2].max(1) == 1
-        told[f"answered of present, {medium}"] = float(said[there].mean())
-        told[f"rejected of absent, {medium}"] = float((~said[~there]).mean())
+    told |= {"answered of present": float(said[there].mean()), "rejected of absent": float((~said[~there]).mean())}
     print(json.dumps(told, indent=2))
     half = torch.nn.Module.to(model.model, torch.float16)
 
     def write(folder: Path) -> None:
         half.save_pretrained(folder)
         model.processor.save_pretrained(folder)
+        tokenizer = folder / "tokenizer.json"  # written with a line for every token
+        tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text("utf-8")), ensure_ascii=False), "utf-8")
 
     write_folder(WEIGHTS / name, write)
     return WEIGHTS / name
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("Usage: python -m x2sam.train.ship FOLDER NAME")
-    folder = ship(Path(sys.argv[1]), sys.argv[2])
+    if len(sys.argv) != 4:
+        sys.exit("Usage: python -m x2sam.train.ship FOLDER PHOTOS NAME")
+    folder = ship(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
     print(folder, f"{sum(f.stat().st_size for f in folder.iterdir()) / 2**20:.1f} MB")

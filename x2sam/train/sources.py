@@ -7,9 +7,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 from x2sam.data.own import open_own
+from x2sam.data.photos import PhotoSource
 from x2sam.data.world import World
 from x2sam.errors import InputError
+from x2sam.train.recipes import PHOTOS
 from x2sam.train.sampler import Source
+from x2sam.types import Sample
+
+
+class Mixture:
+    """Two sources as one: tasks that begin with ``photos/`` are made of photos, the others of the rest."""
+
+    def __init__(self, rest: Source, photos: Source) -> None:
+        self.rest, self.photos = rest, photos
+        self.lengths: dict[str, int] = dict(getattr(rest, "lengths", None) or {})
+        self.lengths |= {PHOTOS + task: n for task, n in (getattr(photos, "lengths", None) or {}).items()}
+
+    def sample(self, task: str, index: int) -> Sample:
+        """See `Source`."""
+        if task.startswith(PHOTOS):
+            return self.photos.sample(task.removeprefix(PHOTOS), index)
+        return self.rest.sample(task, index)
 
 
 def open_source(
@@ -17,6 +35,7 @@ def open_source(
     split: Literal["train", "val"],
     side: int,
     frames: int,
+    photos: str = "",
     **asked: Any,
 ) -> Source:
     """The generated world (``world``), a folder of annotations (`open_own`), or ``module:Class`` built with the split.
@@ -28,8 +47,11 @@ def open_source(
         split: part of the data.
         side: height and width of the world's frames.
         frames: of the world's clips.
+        photos: a folder of photos (`x2sam.data.photos`) for the tasks that begin with ``photos/``.
         asked: further arguments of the `World`.
     """
+    if photos:
+        return Mixture(open_source(name, split, side, frames, **asked), PhotoSource(photos, split, frames))
     if name == "world":
         return World(split, size=(side, side), frames=frames, **asked)
     if Path(name).is_dir():

@@ -11,19 +11,14 @@ from torch import nn
 from x2sam.errors import InputError, MissingExtraError
 from x2sam.model.modeling import X2SamModel
 
-Stage = Literal["agnostic", "names", "words", "talk", "joint", "all"]
+Stage = Literal["agnostic", "prompted", "names", "words", "talk", "joint", "all"]
 
 _DECODERS = ("pixel_decoder.", "mask_decoder.", "class_head.")
 
 STAGES: dict[str, tuple[str, ...]] = {
     "agnostic": _DECODERS,
-    "names": (
-        "pixel_decoder.",
-        "mask_encoder.",
-        "alignment.",
-        "language.lexical.",
-        "language.qwen.model.language_model.embed_tokens.",
-    ),
+    "prompted": ("prompted_head.", "recognition.", "region_sampler.", "language.lexical."),
+    "names": ("pixel_decoder.", "mask_encoder.", "alignment.", "recognition.", "language.lexical."),
     "words": (
         *_DECODERS,
         "mask_encoder.",
@@ -32,18 +27,19 @@ STAGES: dict[str, tuple[str, ...]] = {
         "no_memory",
         "region_sampler.",
         "alignment.",
+        "recognition.",
+        "prompted_head.",
         "language.lexical.",
         "language.background.",
-        "language.qwen.model.language_model.embed_tokens.",
     ),
     "talk": (
         "language.prompt_projector.",
-        "language.relevance",
+        "language.added.",
+        "language.adapters.",
+        "language.eyes.norm.",
+        "language.eyes.merger.",
+        "language.eyes.place.",
         "alignment.place.",
-        "language.qwen.model.visual.merger.",
-        "language.qwen.model.language_model.layers.",
-        "language.qwen.model.language_model.norm.",
-        "language.qwen.lm_head.",
     ),
     "joint": (
         *_DECODERS,
@@ -52,15 +48,19 @@ STAGES: dict[str, tuple[str, ...]] = {
         "memory_encoder.",
         "no_memory",
         "region_sampler.",
+        "recognition.",
+        "prompted_head.",
         "language.prompt_projector.",
-        "language.relevance",
+        "language.added.",
+        "language.adapters.",
+        "language.eyes.",
         "language.lexical.",
         "alignment.",
         "language.background.",
-        "language.qwen.model.visual.merger.",
-        "language.qwen.model.visual.deepstack_merger_list.",
-        "language.qwen.model.language_model.embed_tokens.",
-        "language.qwen.lm_head.",
+        "language.model.model.visual.merger.",
+        "language.model.model.visual.deepstack_merger_list.",
+        "language.model.model.language_model.embed_tokens.",
+        "language.model.lm_head.",
     ),
     "all": ("",),
 }
@@ -69,7 +69,7 @@ STAGES: dict[str, tuple[str, ...]] = {
 _READS_TEXT = (".text_attention.", ".text_norm.", "mask_decoder.prompt.")
 """Parts of the mask decoder that nothing reaches while there is no text."""
 
-_ADAPTED = r"language\.qwen\.model\.language_model\.layers\..*_proj"
+_ADAPTED = r"language\.model\.model\.(language_model\.)?layers\..*_proj"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ def prepare_stage(model: X2SamModel, stage: Stage, lora: LoraSettings | None = N
 
     Args:
         model: built with ``class_agnostic=True`` for the stage "agnostic", without it for the others.
-        stage: "agnostic" (masks without names: decoders only); "names" (what words look like, by what the mask
+        stage: "agnostic" (masks without names: decoders only); "prompted" (the head that draws what is said, drawn or
+            remembered, without queries and language model); "names" (what words look like, by what the mask
             features answer to them: neither language model nor decoder); "words" (names and masks without the language
             model: a condition is what its words say by themselves); "talk" (the language model: words, and conditions
             by what the mask features answer, without decoder); "joint" (all but the base language model and its vision
@@ -98,13 +99,15 @@ def prepare_stage(model: X2SamModel, stage: Stage, lora: LoraSettings | None = N
     """
     if stage not in STAGES:
         raise InputError(f"Got the stage {stage!r}", f"one of: {', '.join(STAGES)}")
+    if stage == "agnostic" and model.mask_decoder is None:
+        raise InputError("Got the stage 'agnostic' for a model without queries", "num_queries above 0")
     if (stage == "agnostic") != model.config.class_agnostic:
         raise InputError(
             f"Got the stage {stage!r} for a model with class_agnostic={model.config.class_agnostic}",
             "class_agnostic=True in the stage 'agnostic' and nowhere else",
             "Build the model with X2SamConfig(class_agnostic=...)",
         )
-    model.without_language = stage in ("names", "words")
+    model.without_language = stage in ("prompted", "names", "words")
     model.without_decoder = stage in ("names", "talk")
     if lora is not None:
         _add_lora(model, lora)

@@ -79,14 +79,17 @@ def _score(model: X2SamModel, collator: Collator, sample: Sample, scores: Scores
         inputs = {k: v.to(device) for k, v in collator.processor.collate([encoded], len(clip.frames)).items()}
         labels, marked = inputs.pop("labels"), inputs.get("region_frames")
         features = model.encode(frames) if marked is not None else None
-        understanding = model.understand(**inputs, region_features=features)
-        scores.words.append(float(model.language.loss(understanding.normed, labels)))
+        understanding = model.understand(**inputs, region_features=features, speaks=True)
+        if understanding.normed is not None:
+            scores.words.append(float(model.language.loss(understanding.normed, labels)))
         guidance = understanding.guidance
     if task.is_chat:
         return None
-    bank = None
+    bank, alone = None, task.answer == "best"
+    drawn = collator.drawn(clip, np.random.default_rng(0)).to(device) if task.one_region else None  # [T, C, ...]
     for t, wanted in enumerate(collator.targets(task, clip)):
-        prediction, bank = model.segment(frames[t : t + 1], guidance, bank)
+        maps = None if drawn is None else drawn[t : t + 1]
+        prediction, bank = model.segment(frames[t : t + 1], guidance, bank, alone=alone, drawn=maps)
         found = list(_compare(model, task, prediction, wanted, scores))
     return side_by_side(
         overlay(clip.frames[-1], _segments(wanted.masks, clip.frames[-1])),
