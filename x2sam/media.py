@@ -14,11 +14,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from PIL import Image
 
+from x2sam.cameras import open_camera, open_live
 from x2sam.errors import InputError, MediaError
 from x2sam.pictures import Animation, flatten, open_picture, to_frame
 from x2sam.streams import Arrival, Stream, TimedFrame
 from x2sam.types import Frame
-from x2sam.video import VideoFile, open_camera, open_live
+from x2sam.videofile import VideoFile
 
 WALK = 8
 """Frames that are fetched together where a clip is walked in any direction."""

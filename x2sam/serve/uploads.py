@@ -25,7 +25,7 @@ from x2sam.errors import InputError, MediaError, X2SamError
 from x2sam.media import Clip, Kind, open_media
 from x2sam.pictures import open_picture
 from x2sam.serve.limits import Limits
-from x2sam.video import CONTAINERS, VideoFile
+from x2sam.videofile import CONTAINERS, VideoFile
 
 Data = bytes | Path | BinaryIO
 """A medium: its bytes, a file of ours, or an open file."""
