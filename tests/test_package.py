@@ -18,7 +18,7 @@ ROOT = Path(x2sam.__file__).parent
 # fmt: off
 ORDER = [
     "version", "errors", "masks", "types", "tasks", "config",
-    "outlines", "pictures", "timeline", "display", "videofile", "video", "cameras", "streams", "media",
+    "outlines", "signatures", "pictures", "timeline", "display", "videofile", "video", "cameras", "streams", "media",
     "regions", "prompts", "requests", "vision", "processing",
     "model", "released", "checkpoints", "candidates", "answer", "tracking", "propagation", "keyframes",
     "draw", "labelstudio", "export", "formats", "result", "client",

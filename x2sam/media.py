@@ -16,7 +16,7 @@ from PIL import Image
 
 from x2sam.cameras import open_camera, open_live
 from x2sam.errors import InputError, MediaError
-from x2sam.pictures import Animation, flatten, open_picture, to_frame
+from x2sam.pictures import Animation, as_array, flatten, is_animated, open_picture, to_frame
 from x2sam.streams import Arrival, Stream, TimedFrame
 from x2sam.types import Frame
 from x2sam.videofile import VideoFile
@@ -25,7 +25,23 @@ WALK = 8
 """Frames that are fetched together where a clip is walked in any direction."""
 MAX_DOWNLOAD = 2 * 1024**3
 """Bytes that are fetched from a URL at most."""
-ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".tga", ".jp2"}
+ENDINGS = {
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".avif",
+    ".heic",
+    ".heif",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".ppm",
+    ".pgm",
+    ".tga",
+    ".jp2",
+}
 """Files of a folder that count as frames."""
 
 Kind = Literal["image", "video"]
@@ -237,7 +253,7 @@ def _open_file(source: Path | bytes, name: str, kind: Kind | None) -> Clip:
     image = open_picture(source, name)
     if image is None:
         return Clip(VideoFile(source, name), kind or "video", name)
-    if kind != "image" and image.format != "MPO" and getattr(image, "is_animated", False):
+    if kind != "image" and is_animated(image):
         animation = Animation(image, name)
         frames = _Sequence(range(animation.length), name, animation.read, animation.times, animation.fps)
         frames.warnings += animation.warnings
@@ -259,7 +275,7 @@ def _open_folder(path: Path, kind: Kind | None, fps: float | None) -> Clip:
 def _open_objects(source: Any, kind: Kind | None, fps: float | None) -> Clip:
     """What is in memory already: a PIL image, an array, a list or an iterator of pictures."""
     if hasattr(source, "__array__") and not isinstance(source, Image.Image):
-        source = np.asarray(source)
+        source = as_array(source)
         if source.ndim == 4 or (source.ndim == 3 and kind == "video" and source.shape[2] not in (1, 3, 4)):
             source = list(source)  # views, not copies
     if isinstance(source, (Image.Image, np.ndarray)):

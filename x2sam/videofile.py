@@ -15,6 +15,7 @@ from av.error import FFmpegError
 from x2sam.display import picture, readable, shape_of_pixels, square
 from x2sam.errors import MediaError
 from x2sam.pictures import MAX_PIXELS
+from x2sam.signatures import MOTION_JPEG, begins_like, head_of
 from x2sam.timeline import Clock, Key, Timeline
 from x2sam.types import Frame
 
@@ -80,13 +81,18 @@ class VideoFile:
         source = BytesIO(self._source) if isinstance(self._source, bytes) else str(self._source)
         limits = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
         try:
-            return av.open(source, container_options=limits, metadata_errors="replace")
+            format = "mjpeg" if Path(self._name).suffix.lower() in MOTION_JPEG else None
+            container = av.open(source, format=format, container_options=limits, metadata_errors="replace")
+            if not begins_like(container.format.name, head_of(self._source)):
+                container.close()
+                raise ValueError("a picture in something else")
         except (FFmpegError, OSError, ValueError) as error:
             raise MediaError(
                 f"Got {self._name}, which is neither a picture nor a video that can be decoded",
-                "JPEG, PNG, WebP, TIFF, BMP, GIF, mp4, mov, webm, mkv, avi or a folder of frames",
+                "JPEG, PNG, WebP, HEIC, TIFF, BMP, GIF, mp4, mov, webm, mkv, avi or a folder of frames",
                 f"It may be cut off or of another kind; try to play it first ({type(error).__name__})",
             ) from None
+        return container
 
     # --- which frames there are ---------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from x2sam.errors import DataError, InputError, MediaError
 from x2sam.masks import RLE, union
-from x2sam.pictures import open_picture, read_pixels, to_frame
+from x2sam.pictures import open_picture, read_pixels, to_frame, upright_size
 from x2sam.types import Frame, Sample
 
 
@@ -139,8 +139,7 @@ def picture_size(path: Path) -> tuple[int, int]:
         if image is None:
             raise MediaError("it is not a picture", "JPEG, PNG, WebP or the like")
         with image:
-            turned = image.getexif().get(0x0112, 1) >= 5
-            return (image.width, image.height) if turned else (image.height, image.width)
+            return upright_size(image)
 
     return _from_picture(path, head)
 
