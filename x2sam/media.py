@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import re
 import tempfile
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -179,13 +182,16 @@ def open_media(source: Source, *, kind: Kind | None = None, fps: float | None = 
         raise InputError(f"Got the kind {kind!r}", "'image' or 'video'")
     if isinstance(source, Clip):
         return source
-    if isinstance(source, str) and source.isdigit() and not Path(source).exists():
+    if isinstance(source, str) and source.isdigit() and not os.path.lexists(source):
         source = int(source)
+    if isinstance(source, str) and source[:5].lower() == "data:":
+        return _open_file(embedded(source), "media", kind)
     if isinstance(source, str) and "://" in source:
         return _open_url(source, kind)
-    if isinstance(source, (str, Path)):
-        path = Path(source).expanduser()
-        clip = _open_folder(path, kind, fps) if path.is_dir() else _open_file(path, path.name, kind)
+    if isinstance(source, (str, os.PathLike)):
+        path = _path(source)
+        with file_errors(path.name):
+            clip = _open_folder(path, kind, fps) if path.is_dir() else _open_file(path, path.name, kind)
         clip.path = path
         return clip
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -195,6 +201,40 @@ def open_media(source: Source, *, kind: Kind | None = None, fps: float | None = 
     if isinstance(source, (int, np.integer)):
         return Clip(Stream(open_camera(int(source)), f"camera {source}"), kind or "video", f"camera {source}")
     return _open_objects(source, kind, fps)
+
+
+def _path(source: str | os.PathLike[Any]) -> Path:
+    """The path, as it is if that exists; else with ``~`` for the home."""
+    path = Path(os.fsdecode(source))
+    if os.path.lexists(path):
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no such user, or no home
+        return path
+
+
+@contextmanager
+def file_errors(name: str) -> Iterator[None]:
+    """Whatever the file system says against a path is said in one sentence."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        why = getattr(error, "strerror", None) or error
+        raise MediaError(f"Got {name[:120]!r}, which cannot be read ({why})", "a file that may be read") from None
+
+
+def embedded(url: str) -> bytes:
+    """The bytes of a ``data:`` URL."""
+    head, comma, body = url.partition(",")
+    try:
+        if not comma or not head.lower().endswith(";base64"):
+            raise ValueError
+        return base64.b64decode("".join(body.split()), validate=True)
+    except ValueError:
+        raise MediaError(f"Got {url[:40]!r}", "data:image/png;base64,... with whole base64") from None
 
 
 def open_pushed(fps: float | None = None) -> Clip:
