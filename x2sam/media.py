@@ -19,6 +19,7 @@ from PIL import Image
 
 from x2sam.cameras import open_camera, open_live
 from x2sam.errors import InputError, MediaError
+from x2sam.names import stem_of
 from x2sam.pictures import Animation, as_array, flatten, is_animated, open_picture, to_frame
 from x2sam.streams import Arrival, Stream, TimedFrame
 from x2sam.types import Frame
@@ -99,13 +100,15 @@ class Clip:
 
     @property
     def stem(self) -> str:
-        """The name without its ending, fit for file names."""
-        return re.sub(r"[^\w.-]+", "_", Path(self.name).stem if Path(self.name).suffix else self.name)
+        """The name without its ending, fit to be stored under."""
+        return stem_of(self.name)
 
     def frame_name(self, index: int) -> str:
-        """File name of a frame: its own where it has one, else its number."""
+        """File name of a frame as its owner knows it: its own where it has one, else its number."""
         own = self._frames.name_of(index) if isinstance(self._frames, _Sequence) else None
-        return own or (f"{index:05d}.jpg" if self.kind == "video" else f"{self.stem}{Path(self.name).suffix or '.png'}")
+        if own or self.kind == "video":
+            return own or f"{index:05d}.jpg"
+        return self.name if Path(self.name).suffix or self.path is not None else f"{self.stem}.png"
 
     @property
     def length(self) -> int | None:

@@ -21,6 +21,7 @@ from x2sam.live import Track
 from x2sam.media import Clip, Source, open_media, open_pushed
 from x2sam.model.modeling import X2SamModel
 from x2sam.model.precision import check_dtype
+from x2sam.names import cache_folder
 from x2sam.processing import X2SamProcessor
 from x2sam.requests import make_request
 from x2sam.result import Result
@@ -252,7 +253,7 @@ def shipped() -> list[str]:
 def find_weights(name_or_path: str | Path) -> str:
     """A folder for a shipped name, what was pulled under that name, or the name itself for the Hub."""
     name = str(name_or_path)
-    for folder in (WEIGHTS / name, Path.home() / ".cache" / "x2sam" / name, Path(name)):
+    for folder in (WEIGHTS / name, cache_folder() / name, Path(name)):
         if (folder / "config.json").exists():
             return str(folder)
     if Path(name).is_dir():

@@ -114,10 +114,10 @@ def too_many_bytes(most: int, hint: str = "") -> TooLarge:
 
 
 def display_name(name: str | None) -> str:
-    """The last part of a file's name, of letters, digits and ``. _ -``; at most 80 bytes, so that endings fit."""
+    """The last part of a file's name, without what could be taken for markup; at most 80 bytes, so that endings fit."""
     last = re.split(r"[/\\]", name or "")[-1]
-    end = re.sub(r"[^\w.-]+", "_", last).strip("._").encode()[-80:]
-    return end.decode(errors="ignore").strip("._") or "medium"
+    end = re.sub(r"[^\w .()\[\]@+,=~!-]+", "_", last).strip("._ ").encode()[-80:]
+    return end.decode(errors="ignore").strip("._ ") or "medium"
 
 
 def embedded(text: str) -> bytes:
