@@ -142,10 +142,25 @@ def is_animated(image: Image.Image) -> bool:
 
 def upright_size(image: Any) -> tuple[int, int]:
     """Height and width of a picture that is not unpacked, as it is shown."""
+    (height, width), turned = stored(image)
+    return (width, height) if turned >= 5 else (height, width)
+
+
+def stored(image: Any) -> tuple[tuple[int, int], int]:
+    """Height and width of a picture that is not unpacked, as it is stored, and EXIF's number of how it is turned."""
     width, height = image.size
     if image.format == "TIFF":  # newer versions of PIL have turned its size already, and only its
         width, height = image.tag_v2.get(256, width), image.tag_v2.get(257, height)
-    return (width, height) if image.getexif().get(0x0112, 1) >= 5 else (height, width)
+    turned = image.getexif().get(0x0112, 1)
+    return (height, width), turned if turned in range(1, 9) else 1
+
+
+def turn(pixels: NDArray[Any], turned: int) -> NDArray[Any]:
+    """Stored pixels ``[H, W, ...]`` as they are shown, by EXIF's number."""
+    if turned >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    down, across = turned in (3, 4, 7, 8), turned in (2, 3, 6, 7)
+    return pixels[:: -1 if down else 1, :: -1 if across else 1]
 
 
 class Animation:

@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from x2sam.errors import CheckpointError, InputError, X2SamError
+from x2sam.errors import CheckpointError, DataError, InputError, X2SamError
 from x2sam.media import ENDINGS, Clip, open_media
 from x2sam.names import cache_folder
 from x2sam.outputs import Outputs
@@ -29,6 +29,9 @@ from x2sam.session import Session, Track
 
 RELEASED = {"4b": ("hao9610/X2SAM", "Qwen/Qwen3-VL-4B-Instruct")}
 """Names that `pull` knows: the release on the Hub, and the language model it sits on."""
+
+TOLD = 20
+"""Problems of own data that are told before training; a command tells all."""
 
 console = Console(stderr=True)
 
@@ -312,8 +315,16 @@ def train(recipe: str, overrides: Sequence[str], data: Path | None = None) -> No
     from x2sam.train.recipes import resolve
 
     if data is not None:
-        from x2sam.data.own import open_own
+        from x2sam.data.own import check_own, open_own
 
+        problems = 0
+        for problem in check_own(data):
+            problems += 1
+            if problems <= TOLD:
+                _say(problem.text)
+        if problems:
+            got = f"Got {problems} problem{'s' * (problems != 1)} in {data}, so nothing was trained"
+            raise DataError(got, "none", f"All of them: x2sam data check {data}")
         tasks = ",".join(open_own(data).records)
         overrides = [f"source={data}", f"tasks={tasks}", *overrides]
     print(json.dumps({"outputs": [str(run(resolve(recipe, overrides)))]}))
