@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from x2sam import cli, export, runner
+from x2sam import cli, runner
 from x2sam.errors import InputError
 from x2sam.masks import RLE
 from x2sam.media import open_media
@@ -239,5 +240,18 @@ def test_a_folder_of_everything_gives_a_line_for_each(tmp_path, monkeypatch, cap
     assert "1-2" in err, "the second is numbered, and it is said"
 
 
-def test_formats_are_known_to_outputs():
-    assert {"overlay", "result"} <= set(export.FORMATS)
+@pytest.mark.parametrize("name", ["a.png", "film.gif", "frames"])
+def test_results_go_through_pickle(tmp_path, name):
+    path = tmp_path / name
+    if name == "film.gif":
+        shades = [Image.new("L", (8, 6), level) for level in (0, 200)]
+        shades[0].save(path, save_all=True, append_images=shades[1:], duration=100)
+    else:
+        photo(path / "1.png" if name == "frames" else path)
+    made = result(path)
+    copy = pickle.loads(pickle.dumps(made))
+    assert copy.to_dict() == made.to_dict()
+    assert np.array_equal(copy.clip.frame_at(0), made.clip.frame_at(0))
+    copy.save(tmp_path / "cut", "cutouts")
+    with pytest.raises(InputError, match="comes once"):
+        pickle.dumps(open_media(iter([PIXELS])))

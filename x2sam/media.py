@@ -88,6 +88,14 @@ class Clip:
         """What went wrong without stopping, such as damaged parts that were skipped; grows while iterating."""
         self._download: tempfile.TemporaryDirectory[str] | None = None  # deleted with the clip
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle: whoever gets it opens the files again."""
+        fetched = self._download is not None and self.kind == "video"
+        if self.stream is not None or fetched:
+            got = f"Got {self.name} to pickle, which {'was downloaded' if fetched else 'comes once'}"
+            raise InputError(got, "a result of a file, a folder, an array or a list", "Pass on result.to_dict()")
+        return {**self.__dict__, "_download": None}
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width; of a stream, those of its newest frame."""
@@ -297,13 +305,17 @@ def _open_file(source: Path | bytes, name: str, kind: Kind | None) -> Clip:
     if image is None:
         return Clip(VideoFile(source, name), kind or "video", name)
     if kind != "image" and is_animated(image):
-        animation = Animation(image, name)
+        animation = Animation(image, name, source)
         frames = _Sequence(range(animation.length), name, animation.read, animation.times, animation.fps)
         frames.warnings += animation.warnings
         return Clip(frames, "video", name)
     with image:
         frame = flatten(image, name)
-    return Clip(_Sequence([frame], name, lambda item: item, None, None), kind or "image", name)
+    return Clip(_Sequence([frame], name, _itself, None, None), kind or "image", name)
+
+
+def _itself(item: Any) -> Any:
+    return item
 
 
 def _open_folder(path: Path, kind: Kind | None, fps: float | None) -> Clip:

@@ -166,8 +166,9 @@ def turn(pixels: NDArray[Any], turned: int) -> NDArray[Any]:
 class Animation:
     """An animated GIF, WebP, AVIF or PNG, or the pages of a TIFF, unpacked one frame at a time."""
 
-    def __init__(self, image: Image.Image, name: str) -> None:
-        self._image, self._name = image, name
+    def __init__(self, image: Image.Image, name: str, source: Path | bytes) -> None:
+        self._image: Any = image
+        self._name, self._source = name, source
         self.warnings: list[str] = []
         self._pages: list[int] = []
         starts = [0.0]
@@ -188,8 +189,13 @@ class Animation:
         """Seconds of every frame."""
         self.fps = self.length / starts[-1] if self.length else None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_image": None}  # an open file cannot be passed on
+
     def read(self, index: int) -> Frame:
         """One frame ``[H, W, 3]``."""
+        if self._image is None:
+            self._image = open_picture(self._source, self._name)
         self._image.seek(self._pages[index])
         return flatten(self._image, self._name)
 
