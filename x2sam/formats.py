@@ -168,7 +168,10 @@ def coco(result: Result, path: Path) -> None:
 
 
 def youtube_vis(result: Result, path: Path) -> None:
-    """YouTube-VIS json: one annotation per object, with its mask on every frame."""
+    """YouTube-VIS json: one annotation per object, with its mask on every frame.
+
+    Run lengths are lists, as in the data set: tools that take it for the ground truth (TrackEval) read no others.
+    """
     numbers = categories(result)
     video = {
         "id": 1,
@@ -187,12 +190,13 @@ def youtube_vis(result: Result, path: Path) -> None:
                 "track_id": object_id,
                 "video_id": 1,
                 "category_id": numbers[segments[0].label],
-                "segmentations": [s and s.rle.to_coco() for s in track],
+                "segmentations": [s and s.rle.to_coco(packed=False) for s in track],
                 "bboxes": [s and _xywh(s) for s in track],
                 "areas": [s and s.area for s in track],
                 "iscrowd": 0,
                 "height": video["height"],
                 "width": video["width"],
+                "length": len(track),
                 "score": sum(s.score for s in segments) / len(segments),
             }
         )

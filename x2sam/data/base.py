@@ -8,6 +8,7 @@ is the same whenever and wherever it is read.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -158,7 +159,7 @@ def _head(path: Path, read: Callable[[Any], Any]) -> Any:
 
 
 def _from_picture(path: Path, read: Callable[[Path], Any]) -> Any:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise record_error(path, None, "the file is missing", "a picture", _MISSING)
     try:
         return read(path)

@@ -8,6 +8,7 @@ instances two tasks are made each: finding the categories, and finding the objec
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -133,9 +134,7 @@ def _instances(file: Path, folder: Path, seed: int, marked: bool) -> dict[str, R
     if not entries:
         raise record_error(file, None, "no images", "at least one")
     first = part(entries[0], "file_names" if video else "file_name", list if video else str, file, "the first entry")
-    if video and not first:
-        raise record_error(file, "the first entry", "no file_names", "at least one frame")
-    place = _pictures(file, folder, first[0] if video else first)
+    place = _pictures(file, folder, part(first, 0, str, file, "the first entry") if video else first)
     options = {"json": file.name, "images": place, "categories": NEGATIVES, "own": True}
     family, media, other = (ytvis.read, "vid", "objseg") if video else (coco_instance.read, "img", "intseg")
     plain = family(file.parent, Split(file.stem, f"{media}_genseg", "", options, ()), seed)
@@ -149,7 +148,7 @@ def _pictures(file: Path, folder: Path, first: str) -> str:
     places = [".", "images", "JPEGImages", "data", file.stem, *parts, *(f"images/{word}" for word in parts)]
     for base in dict.fromkeys((file.parent, folder)):
         for place in places:
-            if (base / place / slashed(first)).is_file():
+            if os.path.isfile(base / place / slashed(first)):  # which takes names of any length
                 return str((base / place).resolve())
     raise record_error(file, None, f"the picture {first} is missing", "in the folder, in images/, or in JPEGImages/")
 

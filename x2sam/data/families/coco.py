@@ -48,9 +48,10 @@ class Vocabulary:
         Categories without annotations that others belong to are left out: exports have such roots.
         """
         rows = part(data, "categories", list, file, None)
-        used = {a.get("category_id") for a in part(data, "annotations", list, file, None) if isinstance(a, dict)}
-        above = {row.get("supercategory") for row in rows if isinstance(row, dict) and row.get("id") in used}
         plain = cls.of(rows, file)
+        annotated = [a.get("category_id") for a in part(data, "annotations", list, file, None) if isinstance(a, dict)]
+        used = {key for key in annotated if isinstance(key, int)}
+        above = {str(row.get("supercategory")) for row in rows if row["id"] in used}
         kept = [row for row in rows if row["id"] in used or row["name"] not in above]
         short = {row["id"]: plain.names[plain.positions[row["id"]]] for row in kept}
         count = Counter(short.values())

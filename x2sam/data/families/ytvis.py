@@ -29,7 +29,8 @@ def read(root: Path, split: Split, seed: int) -> Records:
         n, frames = index[number]
         video, annotations = videos[n]
         size = video["height"], video["width"]
-        files = [images / slashed(video["file_names"][t]) for t in frames]
+        names = video["file_names"]
+        files = [images / slashed(part(names, t, str, path, f"video {video['id']}")) for t in frames]
         for file in files if own else ():
             if (shown := picture_size(file)) != size:
                 got = f"{size[1]}x{size[0]} pixels, but {file.name} has {shown[1]}x{shown[0]}"
