@@ -22,7 +22,7 @@ from x2sam.data.base import Records, Split, drawn_for, part, read_json, record_e
 from x2sam.data.check import Problem, check
 from x2sam.data.families import coco_instance, sample_jsonl, ytvis
 from x2sam.data.families.coco import slashed
-from x2sam.errors import DataError, InputError
+from x2sam.errors import DataError, InputError, X2SamError
 from x2sam.masks import RLE
 from x2sam.regions import synthesize
 from x2sam.tasks import get_task
@@ -112,7 +112,7 @@ def check_own(folder: Path, pixels: bool = False) -> Iterator[Problem]:
         for file in files:
             try:
                 tasks = _tasks(file, folder, seed=0, marked=False)
-            except DataError as error:
+            except X2SamError as error:
                 yield Problem(None, str(error))
                 continue
             for task, records in tasks.items():
@@ -159,10 +159,10 @@ def _lines(file: Path, seed: int) -> dict[str, Records]:
     with file.open("rb") as lines:
         for number, line in enumerate(text for text in lines if text.strip()):
             try:
-                task = json.loads(line).get("task", "img_genseg")
-            except (ValueError, AttributeError):
+                task = get_task(json.loads(line).get("task", "img_genseg")).name
+            except (ValueError, AttributeError, TypeError, RecursionError):
                 task = "img_genseg"  # whoever reads the record names the line
-            rows[get_task(task).name].append(number)
+            rows[task].append(number)
     records = sample_jsonl.read(file.parent, Split(file.stem, "img_genseg", "", {"json": file.name}, ()), seed)
     return {task: _pick(records, numbers) for task, numbers in rows.items()}
 
