@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint browser clean
+.PHONY: demo test test-all test-newest lint browser clean
 .DELETE_ON_ERROR:
 
 # constraints.txt names the versions that the tests were last seen to pass with; a plain `pip install x2sam` is freer.
@@ -38,5 +38,13 @@ test: lint browser
 test-all: lint browser
 	$(BIN)/python -m pytest -n auto --dist loadfile -m ''
 
+# Against the newest release of everything, in an environment of its own; constraints.txt then follows what passed.
+test-newest: browser
+	$(PYTHON) -m venv $(VENV)-newest
+	$(VENV)-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager \
+		--editable '.[dev]'
+	$(VENV)-newest/bin/python -m pip list --format freeze
+	$(VENV)-newest/bin/python -m pytest -n auto --dist loadfile
+
 clean:
-	rm -rf $(VENV) outputs build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-newest outputs build dist *.egg-info

@@ -460,7 +460,7 @@ def test_the_ending_tells_the_format(tmp_path, photo, clip, kind, name, format, 
     path = both(photo, clip)[kind].save(tmp_path / "new" / name)
     assert path == tmp_path / "new" / name
     assert path.stat().st_size > 0
-    assert export._inferred(path, kind) == format
+    assert export.inferred(path, kind) == format
 
 
 @pytest.mark.parametrize(("kind", "name"), [(k, n) for n, row in export.FORMATS.items() for k in row.media])

@@ -56,3 +56,10 @@ def test_polygons_fill_their_union() -> None:
     assert rle.area == 16 + 9
     with pytest.raises(InputError, match="three x,y pairs"):
         RLE.from_polygons([[1, 2, 3, 4]], 10, 10)
+
+
+@given(MASKS)
+def test_run_lengths_as_a_list_are_the_same_mask(mask: np.ndarray) -> None:
+    code = RLE.encode(mask).to_coco(packed=False)
+    assert sum(code["counts"]) == mask.size
+    assert np.array_equal(RLE.from_coco(code).decode(), mask)

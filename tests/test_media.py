@@ -499,7 +499,7 @@ def server(tmp_path):
 def test_urls_are_fetched_up_to_a_limit_and_cleaned_up(tmp_path, server, monkeypatch):
     write_video(tmp_path / "my clip.mp4")
     clip = open_media(f"{server}/my%20clip.mp4?key=1")
-    assert (clip.name, clip.stem, clip.length) == ("my clip.mp4", "my_clip", 16)
+    assert (clip.name, clip.stem, clip.length) == ("my clip.mp4", "my clip", 16)
     folder = Path(clip._download.name)
     assert folder.exists()
     del clip

@@ -18,13 +18,14 @@ ROOT = Path(x2sam.__file__).parent
 # fmt: off
 ORDER = [
     "version", "errors", "masks", "types", "tasks", "config",
-    "outlines", "pictures", "video", "streams", "media", "regions", "prompts", "requests", "vision", "processing",
+    "outlines", "names", "signatures", "pictures", "timeline", "display", "videofile", "video", "cameras", "streams",
+    "media", "regions", "marks", "prompts", "requests", "vision", "processing",
     "model", "released", "checkpoints", "candidates", "answer", "tracking", "propagation", "keyframes",
     "draw", "labelstudio", "export", "formats", "result", "client",
     "state", "strands", "live", "session", "speed", "predictor", "bench",
     "data", "metrics", "benchmarks", "evaluate",
     "train", "serve", "scale",
-    "runner", "cli",
+    "outputs", "runner", "cli",
 ]
 # fmt: on
 """A block (module or folder) imports only from blocks that stand before it."""

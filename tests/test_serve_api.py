@@ -19,16 +19,22 @@ import numpy as np
 import psutil
 import pytest
 import uvicorn
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from x2sam import X2Sam
 from x2sam.client import Client, ServiceError
 from x2sam.export import FORMATS
+from x2sam.result import Result
 from x2sam.serve.api import create_app
 from x2sam.serve.command import Server, bound
 from x2sam.serve.limits import Limits
+from x2sam.serve.openai import Ending
 from x2sam.serve.store import own_folder
+from x2sam.session import Session
 from x2sam.tasks import TASKS
+from x2sam.types import Prompt
 from x2sam.video import VideoWriter
 
 WEB = httpx.Client(timeout=120)
@@ -221,6 +227,76 @@ def test_chat(client: Client, predictor: X2Sam, service: Any) -> None:
     assert answer["choices"][0]["message"]["content"] == ours.text
     segmented = WEB.post(f"{service.url}/v1/chat/completions", json={**body, "task": "img_refseg"}).json()
     assert segmented["choices"][0]["message"]["masks"][0]["segments"][0]["label"] == "Why?"
+
+
+def chat_body(*turns: dict[str, Any], **more: Any) -> dict[str, Any]:
+    picture = {"type": "image_url", "image_url": {"url": url_of(png())}}
+    first = {"role": "user", "content": [picture, {"type": "text", "text": "What is this?"}]}
+    return {"model": "x2sam", "messages": [first, *turns], "max_tokens": 12, **more}
+
+
+def test_conversations_as_other_programs_have_them(service: Any, predictor: X2Sam) -> None:
+    """Tool calls have no content, one side may say several things in a row, and greetings come first."""
+    url = f"{service.url}/v1/chat/completions"
+    why = {"role": "user", "content": "Why?"}
+
+    def said(*turns: Any, **more: Any) -> str:
+        answer = WEB.post(url, json=chat_body(*turns, **more))
+        assert answer.status_code == 200, answer.text
+        return answer.json()["choices"][0]["message"]["content"]
+
+    alone = predictor.chat(png(), "What is this? Why?", max_new_tokens=12).text
+    assert said(why) == said(why, tools=[{"type": "function", "function": {"name": "f"}}], tool_choice="auto") == alone
+    assert isinstance(said({"role": "assistant", "content": None}, why), str)
+    body = chat_body(why)
+    body["messages"].insert(0, {"role": "assistant", "content": "Hello!"})
+    assert WEB.post(url, json=body).status_code == 200
+    assert [m["id"] for m in WEB.get(f"{service.url}/v1/models").json()["data"]] == ["tiny"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tool_choice": "required"},
+        {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+        {"response_format": {"type": "json_object"}},
+        {"logprobs": True},
+        {"n": 2},
+    ],
+)
+def test_what_would_be_missed_in_an_answer_is_refused(service: Any, more: dict[str, Any], stream: bool) -> None:
+    answer = WEB.post(f"{service.url}/v1/chat/completions", json=chat_body(**more, stream=stream))
+    assert 400 <= answer.status_code < 500
+    assert answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_ends_before_a_stop(service: Any, stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def chat(self: Session, messages: Any, on_text: Callable[[str], None], **_: Any) -> Result:
+        for piece in ("one t", "wo ", "three"):
+            on_text(piece)
+        return Result("img_chat", "one two three", (), Prompt(), self.clip)
+
+    monkeypatch.setattr(Session, "chat", chat)
+    answer = WEB.post(f"{service.url}/v1/chat/completions", json=chat_body(stop=["two", "never"], stream=stream))
+    if stream:
+        chunks = [json.loads(line[6:]) for line in answer.text.split("\n\n") if line[6:] not in ("", "[DONE]")]
+        choices = [chunk["choices"][0] for chunk in chunks]
+        said, end = "".join(c["delta"].get("content") or "" for c in choices), choices[-1]["finish_reason"]
+    else:
+        choice = answer.json()["choices"][0]
+        said, end = choice["message"]["content"], choice["finish_reason"]
+    assert (said, end) == ("one ", "stop")
+
+
+@given(st.text("ab.", max_size=30), st.lists(st.text("ab.", min_size=1, max_size=4), max_size=3), st.data())
+def test_where_an_answer_ends_does_not_hang_on_its_pieces(text: str, stops: list[str], data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
+    pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    ending = Ending(stops)
+    said = "".join(ending.add(piece) for piece in pieces) + ending.rest()
+    assert said == text[: min([len(text), *(at for stop in stops if (at := text.find(stop)) >= 0)])]
 
 
 @pytest.mark.parametrize("stream", [False, True])

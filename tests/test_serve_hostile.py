@@ -453,7 +453,9 @@ def test_what_is_not_base64_is_not_opened(text: str) -> None:
         ("../../etc/passwd", "passwd"),
         ("C:\\x\\y.png", "y.png"),
         ("..", "medium"),
-        ("a b\x00.mp4", "a_b_.mp4"),
+        ("a b\x00.mp4", "a b_.mp4"),
+        ("IMG (1).jpg", "IMG (1).jpg"),
+        ('<b>&".png', "b_.png"),
     ],
 )
 def test_names_are_for_showing(name: str, shown: str) -> None:

@@ -70,8 +70,8 @@ class AnswerOptions:
     def __post_init__(self) -> None:
         for name in ("threshold", "mask_threshold", "overlap_threshold", "union_threshold"):
             value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:  # NaN is not either
-                raise InputError(f"Got {name}={value}", "a probability between 0 and 1")
+            if value is not None and (isinstance(value, (str, bytes)) or not 0 <= value <= 1):  # NaN is not either
+                raise InputError(f"Got {name}={value!r}", "a probability between 0 and 1")
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"Got top_k={self.top_k}", "1 or more, or None for no limit")
         if not isinstance(self.alternatives, int) or self.alternatives < 1:

@@ -7,6 +7,7 @@ Heavy imports happen inside the commands, so that ``--help`` is instant.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -63,6 +64,7 @@ def segment(
     format: Annotated[
         MaybeTexts, typer.Option("--format", "-f", help="overlay, coco, yolo, davis, panoptic, ...; repeat for more.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over results that are there already.")] = False,
     threshold: Annotated[MaybeNumber, typer.Option(help="Score that a segment needs, 0 to 1.")] = None,
     mask_threshold: Annotated[float, typer.Option(help="Probability that a pixel needs, 0 to 1.")] = 0.5,
     form: Annotated[str, typer.Option(help="Of categories: panoptic, instance or semantic.")] = "panoptic",
@@ -79,14 +81,15 @@ def segment(
     """Segment images and videos. The task is inferred from what is given."""
     from x2sam import runner
 
-    media, trailing = runner.split_inputs(inputs)
     shapes = {"point": point, "box": box, "scribble": scribble, "mask": mask}
+    media, trailing = runner.split_inputs(inputs, asked=bool(prompt or any(shapes.values()) or task))
     runner.segment(
         media,
         [*trailing, *(prompt or [])],
         {name: values for name, values in shapes.items() if values},
         runner.Settings(
-            *(model, device, dtype, task, kind, fps, frame, identity, out, tuple(format or ())), _changes(settings)
+            *(model, device, dtype, task, kind, fps, frame, identity, out, tuple(format or ()), overwrite),
+            _changes(settings),
         ),
         {"threshold": threshold, "mask_threshold": mask_threshold, "form": form, "protocol": protocol, "every": every},
     )
@@ -285,6 +288,9 @@ def main(arguments: list[str] | None = None) -> None:
 
         print(__version__)
         return
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8; json escapes them the same way
+        with suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         app(words, standalone_mode=True)
     except X2SamError as error:
@@ -295,6 +301,11 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:  # a file or folder that cannot be read or made; a mistake like any other
+        if error.filename is None:
+            raise
+        print(f"x2sam: Got {str(error.filename)!r}, which cannot be used ({error.strerror}).", file=sys.stderr)
+        sys.exit(2)
 
 
 app.add_typer(data, name="data")

@@ -20,11 +20,11 @@ from PIL import Image
 
 from x2sam.errors import InputError, MissingExtraError, X2SamError
 from x2sam.export import FORMATS, default_name
+from x2sam.marks import plain, read_regions
 from x2sam.masks import RLE
 from x2sam.media import Clip, Source, open_media
-from x2sam.regions import from_mask
 from x2sam.result import Result
-from x2sam.types import Condition, FrameResult, Prompt, Region, Segment
+from x2sam.types import Condition, FrameResult, Prompt, Segment
 
 try:
     import httpx
@@ -255,20 +255,25 @@ def _regions(regions: Any, size: tuple[int, int]) -> list[dict[str, Any]] | None
     """Regions in any of the forms of `X2Sam.segment`, as the service takes them."""
     if regions is None:
         return None
-    one = isinstance(regions, (Region, dict, str, Path, np.ndarray, RLE)) or isinstance(regions[0], (int, float))
-    return [_region(item, size) for item in ([regions] if one else regions)]
+    given = plain(regions)
+    items = given if isinstance(given, list) else [given]
+    return [sent for item in items for sent in _region(item, size)]
 
 
-def _region(item: Any, size: tuple[int, int]) -> dict[str, Any]:
-    if isinstance(item, Region):
-        about = {"frame": item.frame, "id": item.object_id, "name": item.name}
-        return {"mask": item.rle.to_coco(), **{name: value for name, value in about.items() if value is not None}}
-    if isinstance(item, dict) and "counts" not in item:
-        mask = item.get("mask")
-        return item if mask is None else {**item, "mask": from_mask(mask, size).rle.to_coco()}
-    if isinstance(item, (list, tuple)) and len(item) in (2, 4):
-        return {"point" if len(item) == 2 else "box": [float(v) for v in item]}
-    return {"mask": from_mask(item, size).rle.to_coco()}
+def _region(item: Any, size: tuple[int, int]) -> list[dict[str, Any]]:
+    """Points, boxes and dicts of them as they are; whatever else holds pixels as masks."""
+    given = plain(item)
+    if isinstance(given, dict) and not {"counts", "mask", "object_id"} & given.keys():
+        return [given]
+    if isinstance(given, np.ndarray) and given.ndim in (1, 2) and given.shape != size and given.shape[-1] in (2, 4):
+        name = "point" if given.shape[-1] == 2 else "box"
+        return [{name: row} for row in np.atleast_2d(given).astype(float).tolist()]
+    found = []
+    for region in read_regions([item], size):
+        about = {"frame": region.frame, "id": region.object_id, "name": region.name}
+        known = {name: value for name, value in about.items() if value is not None}
+        found.append({"mask": region.rle.to_coco(), **known})
+    return found
 
 
 # --- from the service -------------------------------------------------------------------------------------------------

@@ -42,17 +42,12 @@ def save(result: Result, path: str | Path, format: str | None = None) -> Path:
         that are folders, that folder.
     """
     path = Path(path)
-    name = format or _inferred(path, result.clip.kind)
-    if name not in FORMATS:
-        raise InputError(f"Got the format {name!r}, which does not exist", f"one of: {', '.join(FORMATS)}")
+    name = format or inferred(path, result.clip.kind)
+    check_format(name, result.clip.kind)
     row = FORMATS[name]
-    if result.clip.kind not in row.media:
-        raise InputError(f"Got the format {name!r} for {result.clip.kind} results", f"{' or '.join(row.media)} results")
-    endings = row.endings.get(result.clip.kind, ())
-    if endings and (path.is_dir() or not path.suffix):
+    if row.endings.get(result.clip.kind) and (path.is_dir() or not path.suffix):
         path = path / default_name(result.clip, name)
-    if endings and path.suffix.lower() not in endings:
-        raise InputError(f"Got the file {path.name!r} for the format {name!r}", f"an ending of: {', '.join(endings)}")
+    check_format(name, result.clip.kind, path)
     if result.clip.path is not None and path.resolve() == result.clip.path.resolve():
         raise InputError(f"Got {str(path)!r} to write to, which is the medium itself", "another file or folder")
     write = getattr(importlib.import_module("x2sam.formats"), row.writer)
@@ -68,8 +63,7 @@ def save(result: Result, path: str | Path, format: str | None = None) -> Path:
 
 def save_as_file(result: Result, folder: Path, format: str) -> Path:
     """Write a result into ``folder`` under its default name, as one file: formats that are folders are zipped."""
-    if format not in FORMATS:
-        raise InputError(f"Got the format {format[:40]!r}, which does not exist", f"one of: {', '.join(FORMATS)}")
+    check_format(format)
     path = save(result, folder / default_name(result.clip, format), format)
     if not path.is_dir():
         return path
@@ -78,12 +72,25 @@ def save_as_file(result: Result, folder: Path, format: str) -> Path:
     return Path(zipped)
 
 
-def default_name(clip: Clip, format: str) -> str:
-    """Name of the file (or folder) of one format for one medium, such as ``photo.coco.json``."""
-    return f"{clip.stem}.{format}{FORMATS[format].endings.get(clip.kind, ('',))[0]}"
+def check_format(name: str, kind: str | None = None, path: Path | None = None) -> None:
+    """Raise InputError for a format that does not exist, cannot hold results of this kind, or has other endings."""
+    if name not in FORMATS:
+        raise InputError(f"Got the format {name[:40]!r}, which does not exist", f"one of: {', '.join(FORMATS)}")
+    row = FORMATS[name]
+    if kind is not None and kind not in row.media:
+        raise InputError(f"Got the format {name!r} for {kind} results", f"{' or '.join(row.media)} results")
+    endings = row.endings.get(kind or "", ())
+    if path is not None and endings and path.suffix.lower() not in endings:
+        raise InputError(f"Got the file {path.name!r} for the format {name!r}", f"an ending of: {', '.join(endings)}")
 
 
-def _inferred(path: Path, kind: str) -> str:
+def default_name(clip: Clip, format: str, stem: str | None = None) -> str:
+    """Name of the file (or folder) of one format for one medium, such as ``photo.coco.json``; ``stem``: for another."""
+    return f"{stem or clip.stem}.{format}{FORMATS[format].endings.get(clip.kind, ('',))[0]}"
+
+
+def inferred(path: Path, kind: str) -> str:
+    """The format that a file's ending tells for results of this kind."""
     for name, row in FORMATS.items():
         if path.suffix.lower() in row.endings.get(kind, ()):
             return name

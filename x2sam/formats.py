@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from PIL import Image
 
 from x2sam import draw, export, labelstudio
 from x2sam.errors import InputError, MissingExtraError
+from x2sam.masks import RLE
 from x2sam.media import Clip
 from x2sam.outlines import one_ring
 from x2sam.types import Frame, FrameResult, Segment
@@ -31,7 +33,17 @@ if TYPE_CHECKING:
 
 def write_json(content: Any, path: Path) -> None:
     """Numbers that json does not know (NaN) are refused."""
-    path.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files need not be UTF-8
+
+
+def frame_stems(result: Result) -> dict[int, str]:
+    """For every frame the name that its files bear: its own without the ending, or whole where two would be one."""
+    names = {frame.index: result.clip.frame_name(frame.index) for frame in result.frames}
+    stems = {index: Path(name).stem for index, name in names.items()}
+    count = Counter(stem.lower() for stem in stems.values())
+    chosen = {i: stem if count[stem.lower()] == 1 else names[i] for i, stem in stems.items()}
+    return {i: stem.encode(errors="replace").decode() for i, stem in chosen.items()}
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
@@ -78,6 +90,7 @@ def sheet(result: Result, path: Path) -> None:
 
 def cutouts(result: Result, path: Path) -> None:
     path.mkdir()
+    stems = frame_stems(result)
     for frame, found in with_frames(result):
         for segment in found.segments:
             x0, y0, x1, y1 = (int(v) for v in segment.box)
@@ -86,7 +99,7 @@ def cutouts(result: Result, path: Path) -> None:
                 alpha = segment.rle.decode()[window].astype(np.uint8) * 255
                 label = re.sub(r"[^\w-]+", "_", segment.label)[:60]
                 cut = Image.fromarray(np.dstack([frame[window], alpha]))
-                cut.save(path / f"{Path(result.clip.frame_name(found.index)).stem}_{segment.object_id:03d}_{label}.png")
+                cut.save(path / f"{stems[found.index]}_{segment.object_id:03d}_{label}.png")
 
 
 def as_json(result: Result, path: Path) -> None:
@@ -155,14 +168,17 @@ def coco(result: Result, path: Path) -> None:
 
 
 def youtube_vis(result: Result, path: Path) -> None:
-    """YouTube-VIS json: one annotation per object, with its mask on every frame."""
+    """YouTube-VIS json: one annotation per object, with its mask on every frame.
+
+    Run lengths are lists, as in the data set: tools that take it for the ground truth (TrackEval) read no others.
+    """
     numbers = categories(result)
     video = {
         "id": 1,
         "height": result.clip.size[0],
         "width": result.clip.size[1],
         "length": len(result.frames),
-        "file_names": [f"{result.clip.stem}/{result.clip.frame_name(frame.index)}" for frame in result.frames],
+        "file_names": [f"{_folder(result.clip)}/{result.clip.frame_name(frame.index)}" for frame in result.frames],
     }
     annotations: list[dict[str, Any]] = []
     for object_id, segments in result.objects.items():
@@ -174,16 +190,22 @@ def youtube_vis(result: Result, path: Path) -> None:
                 "track_id": object_id,
                 "video_id": 1,
                 "category_id": numbers[segments[0].label],
-                "segmentations": [s and s.rle.to_coco() for s in track],
+                "segmentations": [s and s.rle.to_coco(packed=False) for s in track],
                 "bboxes": [s and _xywh(s) for s in track],
                 "areas": [s and s.area for s in track],
                 "iscrowd": 0,
                 "height": video["height"],
                 "width": video["width"],
+                "length": len(track),
                 "score": sum(s.score for s in segments) / len(segments),
             }
         )
     write_json({"videos": [video], "annotations": annotations, "categories": _category_rows(result)}, path)
+
+
+def _folder(clip: Clip) -> str:
+    """The folder that frames of a video are in: its own, or one called as the video."""
+    return clip.name if clip.path is not None and clip.path.is_dir() else clip.stem
 
 
 def yolo(result: Result, path: Path) -> None:
@@ -194,7 +216,7 @@ def yolo(result: Result, path: Path) -> None:
     column and row, so that readers find the same pixels whether they round or cut off.
     """
     path.mkdir()
-    numbers = categories(result)
+    numbers, stems = categories(result), frame_stems(result)
     for frame in result.frames:
         rows = []
         for segment in frame.segments:
@@ -202,15 +224,14 @@ def yolo(result: Result, path: Path) -> None:
             if len(corners):
                 points = " ".join(f"{v:.6g}" for v in corners.ravel())
                 rows.append(f"{numbers[segment.label] - 1} {points}\n")
-        name = Path(result.clip.frame_name(frame.index)).with_suffix(".txt").name
-        (path / name).write_text("".join(rows), encoding="utf-8")
+        (path / f"{stems[frame.index]}.txt").write_text("".join(rows), encoding="utf-8")
     names = "".join(f"  {number - 1}: {json.dumps(label, ensure_ascii=False)}\n" for label, number in numbers.items())
     (path / "data.yaml").write_text(f"names:\n{names}", encoding="utf-8")
 
 
-def _id_map(frame: FrameResult, first: int) -> NDArray[np.int32]:
+def _id_map(frame: FrameResult, first: int) -> NDArray[np.int64]:
     """Object ids ``[H, W]``, from 1 for ``first``; 0 is background, and the best score wins where masks overlap."""
-    ids = np.zeros((frame.height, frame.width), dtype=np.int32)
+    ids = np.zeros((frame.height, frame.width), dtype=np.int64)
     for segment in sorted(frame.segments, key=lambda s: s.score):
         ids[segment.rle.decode()] = segment.object_id - first + 1
     return ids
@@ -224,13 +245,13 @@ def _first_id(result: Result) -> int:
 def davis(result: Result, path: Path) -> None:
     """One palette PNG per frame whose indices are object ids."""
     path.mkdir()
-    first = _first_id(result)
+    first, stems = _first_id(result), frame_stems(result)
     if max(result.objects, default=0) - first + 1 > 255:
         raise InputError("Got object ids above 255 for a palette", "at most 255", "Use the format 'panoptic'")
     for frame in result.frames:
         picture = Image.fromarray(_id_map(frame, first).astype(np.uint8), mode="P")
         picture.putpalette(DAVIS_PALETTE)
-        picture.save(path / Path(result.clip.frame_name(frame.index)).with_suffix(".png").name)
+        picture.save(path / f"{stems[frame.index]}.png")
 
 
 def _davis_palette() -> bytes:
@@ -246,25 +267,29 @@ DAVIS_PALETTE = _davis_palette()
 def panoptic(result: Result, path: Path) -> None:
     """COCO panoptic: one PNG per frame whose colours are segment ids (R + 256 G + 65536 B), and ``panoptic.json``."""
     path.mkdir()
-    numbers, first = categories(result), _first_id(result)
+    numbers, first, stems = categories(result), _first_id(result), frame_stems(result)
+    if max(result.objects, default=0) - first + 1 >= 2**24:
+        raise InputError("Got object ids above 16777215 for colours", "ids of 24 bits", "Use the format 'coco'")
     images, annotations = _images(result), []
     for image, frame in zip(images, result.frames, strict=True):
         ids = _id_map(frame, first)
-        name = Path(image["file_name"]).with_suffix(".png").name
+        name = f"{stems[frame.index]}.png"
         Image.fromarray(np.dstack([ids, ids >> 8, ids >> 16]).astype(np.uint8)).save(path / name)
-        shown = np.bincount(ids.ravel(), minlength=max([0, *result.objects]) - first + 2).tolist()
-        rows = [
-            {
-                "id": segment.object_id - first + 1,
-                "category_id": numbers[segment.label],
-                "area": shown[segment.object_id - first + 1],
-                "bbox": _xywh(segment),
-                "iscrowd": 0,
-                "score": segment.score,
-            }
-            for segment in frame.segments
-            if shown[segment.object_id - first + 1]
-        ]
+        rows = []
+        for segment in frame.segments:
+            shown = RLE.encode(ids == segment.object_id - first + 1)  # what others hide of it is not counted
+            if shown.area:
+                x0, y0, x1, y1 = shown.box
+                rows.append(
+                    {
+                        "id": segment.object_id - first + 1,
+                        "category_id": numbers[segment.label],
+                        "area": shown.area,
+                        "bbox": [x0, y0, x1 - x0, y1 - y0],
+                        "iscrowd": 0,
+                        "score": segment.score,
+                    }
+                )
         annotations.append({"image_id": image["id"], "file_name": name, "segments_info": rows})
     content = {"images": images, "annotations": annotations, "categories": _category_rows(result)}
     write_json(content, path / "panoptic.json")

@@ -263,6 +263,8 @@ class Track:
         shown = {}
         if self.refresh:
             shown = {r.frame: self.session.clip.frame_at(r.frame) for r in request.prompt.regions}
+        if request.nothing:
+            asked = Asked(request, (), None)
         waits = stream is not None and stream.unseen and not task.generates  # for the first frame
         if asked is None and not waits:
             window = start if stream is not None else None  # of a stream the newest frames, of a clip a sample

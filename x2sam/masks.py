@@ -70,8 +70,10 @@ class RLE:
             counts = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)["counts"]
         return cls(height, width, counts)
 
-    def to_coco(self) -> dict[str, Any]:
-        """COCO's json form: ``{"size": [H, W], "counts": text}``."""
+    def to_coco(self, packed: bool = True) -> dict[str, Any]:
+        """COCO's json form: ``{"size": [H, W], "counts": text}``; not ``packed``: with the run lengths as a list."""
+        if not packed:
+            return {"size": [self.height, self.width], "counts": _runs(self.counts)}
         return {"size": [self.height, self.width], "counts": self.counts.decode("ascii")}
 
     def decode(self) -> BoolMask:

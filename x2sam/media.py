@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import re
 import tempfile
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -14,17 +17,35 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from PIL import Image
 
+from x2sam.cameras import open_camera, open_live
 from x2sam.errors import InputError, MediaError
-from x2sam.pictures import Animation, flatten, open_picture, to_frame
+from x2sam.names import stem_of
+from x2sam.pictures import Animation, as_array, flatten, is_animated, open_picture, to_frame
 from x2sam.streams import Arrival, Stream, TimedFrame
 from x2sam.types import Frame
-from x2sam.video import VideoFile, open_camera, open_live
+from x2sam.videofile import VideoFile
 
 WALK = 8
 """Frames that are fetched together where a clip is walked in any direction."""
 MAX_DOWNLOAD = 2 * 1024**3
 """Bytes that are fetched from a URL at most."""
-ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".tga", ".jp2"}
+ENDINGS = {
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".avif",
+    ".heic",
+    ".heif",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".ppm",
+    ".pgm",
+    ".tga",
+    ".jp2",
+}
 """Files of a folder that count as frames."""
 
 Kind = Literal["image", "video"]
@@ -67,6 +88,14 @@ class Clip:
         """What went wrong without stopping, such as damaged parts that were skipped; grows while iterating."""
         self._download: tempfile.TemporaryDirectory[str] | None = None  # deleted with the clip
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle: whoever gets it opens the files again."""
+        fetched = self._download is not None and self.kind == "video"
+        if self.stream is not None or fetched:
+            got = f"Got {self.name} to pickle, which {'was downloaded' if fetched else 'comes once'}"
+            raise InputError(got, "a result of a file, a folder, an array or a list", "Pass on result.to_dict()")
+        return {**self.__dict__, "_download": None}
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width; of a stream, those of its newest frame."""
@@ -79,13 +108,15 @@ class Clip:
 
     @property
     def stem(self) -> str:
-        """The name without its ending, fit for file names."""
-        return re.sub(r"[^\w.-]+", "_", Path(self.name).stem if Path(self.name).suffix else self.name)
+        """The name without its ending, fit to be stored under."""
+        return stem_of(self.name)
 
     def frame_name(self, index: int) -> str:
-        """File name of a frame: its own where it has one, else its number."""
+        """File name of a frame as its owner knows it: its own where it has one, else its number."""
         own = self._frames.name_of(index) if isinstance(self._frames, _Sequence) else None
-        return own or (f"{index:05d}.jpg" if self.kind == "video" else f"{self.stem}{Path(self.name).suffix or '.png'}")
+        if own or self.kind == "video":
+            return own or f"{index:05d}.jpg"
+        return self.name if Path(self.name).suffix or self.path is not None else f"{self.stem}.png"
 
     @property
     def length(self) -> int | None:
@@ -162,13 +193,16 @@ def open_media(source: Source, *, kind: Kind | None = None, fps: float | None = 
         raise InputError(f"Got the kind {kind!r}", "'image' or 'video'")
     if isinstance(source, Clip):
         return source
-    if isinstance(source, str) and source.isdigit() and not Path(source).exists():
+    if isinstance(source, str) and source.isdigit() and not os.path.lexists(source):
         source = int(source)
+    if isinstance(source, str) and source[:5].lower() == "data:":
+        return _open_file(embedded(source), "media", kind)
     if isinstance(source, str) and "://" in source:
         return _open_url(source, kind)
-    if isinstance(source, (str, Path)):
-        path = Path(source).expanduser()
-        clip = _open_folder(path, kind, fps) if path.is_dir() else _open_file(path, path.name, kind)
+    if isinstance(source, (str, os.PathLike)):
+        path = _path(source)
+        with file_errors(path.name):
+            clip = _open_folder(path, kind, fps) if path.is_dir() else _open_file(path, path.name, kind)
         clip.path = path
         return clip
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -178,6 +212,40 @@ def open_media(source: Source, *, kind: Kind | None = None, fps: float | None = 
     if isinstance(source, (int, np.integer)):
         return Clip(Stream(open_camera(int(source)), f"camera {source}"), kind or "video", f"camera {source}")
     return _open_objects(source, kind, fps)
+
+
+def _path(source: str | os.PathLike[Any]) -> Path:
+    """The path, as it is if that exists; else with ``~`` for the home."""
+    path = Path(os.fsdecode(source))
+    if os.path.lexists(path):
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no such user, or no home
+        return path
+
+
+@contextmanager
+def file_errors(name: str) -> Iterator[None]:
+    """Whatever the file system says against a path is said in one sentence."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        why = getattr(error, "strerror", None) or error
+        raise MediaError(f"Got {name[:120]!r}, which cannot be read ({why})", "a file that may be read") from None
+
+
+def embedded(url: str) -> bytes:
+    """The bytes of a ``data:`` URL."""
+    head, comma, body = url.partition(",")
+    try:
+        if not comma or not head.lower().endswith(";base64"):
+            raise ValueError
+        return base64.b64decode("".join(body.split()), validate=True)
+    except ValueError:
+        raise MediaError(f"Got {url[:40]!r}", "data:image/png;base64,... with whole base64") from None
 
 
 def open_pushed(fps: float | None = None) -> Clip:
@@ -236,14 +304,18 @@ def _open_file(source: Path | bytes, name: str, kind: Kind | None) -> Clip:
     image = open_picture(source, name)
     if image is None:
         return Clip(VideoFile(source, name), kind or "video", name)
-    if kind != "image" and image.format != "MPO" and getattr(image, "is_animated", False):
-        animation = Animation(image, name)
+    if kind != "image" and is_animated(image):
+        animation = Animation(image, name, source)
         frames = _Sequence(range(animation.length), name, animation.read, animation.times, animation.fps)
         frames.warnings += animation.warnings
         return Clip(frames, "video", name)
     with image:
         frame = flatten(image, name)
-    return Clip(_Sequence([frame], name, lambda item: item, None, None), kind or "image", name)
+    return Clip(_Sequence([frame], name, _itself, None, None), kind or "image", name)
+
+
+def _itself(item: Any) -> Any:
+    return item
 
 
 def _open_folder(path: Path, kind: Kind | None, fps: float | None) -> Clip:
@@ -258,7 +330,7 @@ def _open_folder(path: Path, kind: Kind | None, fps: float | None) -> Clip:
 def _open_objects(source: Any, kind: Kind | None, fps: float | None) -> Clip:
     """What is in memory already: a PIL image, an array, a list or an iterator of pictures."""
     if hasattr(source, "__array__") and not isinstance(source, Image.Image):
-        source = np.asarray(source)
+        source = as_array(source)
         if source.ndim == 4 or (source.ndim == 3 and kind == "video" and source.shape[2] not in (1, 3, 4)):
             source = list(source)  # views, not copies
     if isinstance(source, (Image.Image, np.ndarray)):

@@ -22,6 +22,7 @@ from x2sam.live import Track
 from x2sam.media import Clip, Source, open_media, open_pushed
 from x2sam.model.modeling import X2SamModel
 from x2sam.model.precision import check_dtype
+from x2sam.names import cache_folder
 from x2sam.processing import X2SamProcessor
 from x2sam.prompt_maps import prompt_maps
 from x2sam.requests import make_request
@@ -212,7 +213,7 @@ class X2Sam:
         marked = regions if regions is not None else [None] * len(clips)
         asked = [make_request(c, p, r, task) for c, p, r in zip(clips, prompts, marked, strict=True)]
         chosen = answer_options(options, self.config)
-        if not asked or len({r.task for r in asked}) > 1 or asked[0].task.generates:
+        if not asked or len({r.task for r in asked}) > 1 or asked[0].task.generates or any(r.nothing for r in asked):
             return [
                 self.open(c).segment(r.prompt, task=r.task.name, max_new_tokens=max_new_tokens, **options)
                 for c, r in zip(clips, asked, strict=True)
@@ -254,7 +255,7 @@ def shipped() -> list[str]:
 def find_weights(name_or_path: str | Path) -> str:
     """A folder for a shipped name, what was pulled under that name, or the name itself for the Hub."""
     name = str(name_or_path)
-    for folder in (WEIGHTS / name, Path.home() / ".cache" / "x2sam" / name, Path(name)):
+    for folder in (WEIGHTS / name, cache_folder() / name, Path(name)):
         if (folder / "config.json").exists():
             return str(folder)
     if Path(name).is_dir():

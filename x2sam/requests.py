@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from x2sam import regions as shapes
 from x2sam.errors import InputError
-from x2sam.masks import RLE
+from x2sam.marks import read_regions
 from x2sam.media import Clip
 from x2sam.prompts import check
 from x2sam.tasks import COUNTERPARTS, TASKS, Task, get_task
-from x2sam.types import Condition, Prompt, Region
+from x2sam.types import Condition, Prompt
 
-_QUESTION = re.compile(
-    r"^(what|which|who|whose|where|when|why|how|is|are|does|do|can|could|would|find out)\b|\?\s*$", re.IGNORECASE
+_MARK = re.compile(r"[?\uff1f\u061f\u037e\u055e][\s\"'\u201d\u00bb)\u300d]*$")
+"""A question's mark at the end: Latin, full width, Arabic, Greek, Armenian."""
+_SUBJECT = (
+    "the|this|that|these|those|there|a|an|any|it|he|she|they|you|we|i|one|someone|anyone|anything|my|your|its|our"
 )
+_OPENING = re.compile(
+    r"(?:(?:what|which|who|whose|whom|where|when|why|how)(?:'s|\u2019s)?(?![\w-])|find out(?![\w-])"
+    r"|(?:is|are|was|were|does|do|did|can|could|would|should|will|has|have)\s+(?:" + _SUBJECT + r")(?![\w-]))",
+    re.IGNORECASE,
+)
+"""How English questions begin that go without a mark: a question word, or a verb before its subject."""
+
+
+def is_question(text: str) -> bool:
+    """Whether a text is taken for a question rather than a phrase."""
+    return bool(_MARK.search(text.strip()) or _OPENING.match(text.strip()))
+
+
+def guess(text: str) -> str:
+    """What a text is taken for without saying so itself, for people; empty where nothing was guessed."""
+    if not is_question(text) or _MARK.search(text.strip()):
+        return ""
+    return "Taken for a question by how it begins; end it with '?', or name the task for a phrase"
 
 
 @dataclass(frozen=True)
@@ -28,6 +45,11 @@ class Request:
 
     task: Task
     prompt: Prompt
+
+    @property
+    def nothing(self) -> bool:
+        """Regions were given, and they are none: there is nothing to look for."""
+        return self.task.conditions == "regions" and not self.prompt.conditions
 
 
 def make_request(clip: Clip, prompt: Any = None, regions: Any = None, task: str | None = None) -> Request:
@@ -38,7 +60,8 @@ def make_request(clip: Clip, prompt: Any = None, regions: Any = None, task: str 
         prompt: a phrase, a question, a list of category names, a `Prompt`, or None.
         regions: one or several of: `Region`; a point ``(x, y)``; a box ``(x0, y0, x1, y1)``; a mask array or file;
             a dict with one of ``points``, ``box``, ``scribble``, ``polygon``, ``mask`` and perhaps ``frame``, ``id``
-            and ``name``.
+            and ``name``. Arrays and tensors of them are judged by their shape (`x2sam.marks`). An empty list means
+            that nothing was found to segment, and nothing is segmented; None that nothing is said.
         task: a name of the task table; None infers it:
 
             ================== ============================================
@@ -50,9 +73,12 @@ def make_request(clip: Clip, prompt: Any = None, regions: Any = None, task: str 
             ================== ============================================
     """
     if not isinstance(prompt, Prompt):
+        prompt = _words(prompt)
         marked = tuple(Condition(region=r) for r in read_regions(regions, clip.size))
-        row = _row(clip, prompt, bool(marked), task)
+        row = _row(clip, prompt, regions is not None, task)
         prompt = _prompt(row, prompt, marked)
+        if regions is not None and not marked and row.conditions == "regions":
+            return Request(row, prompt)
     else:
         row = _row(clip, "", bool(prompt.regions), task)
     check(row, prompt)
@@ -60,56 +86,27 @@ def make_request(clip: Clip, prompt: Any = None, regions: Any = None, task: str 
     return Request(row, prompt)
 
 
-def read_regions(regions: Any, size: tuple[int, int]) -> list[Region]:
-    """Regions in any of the forms of `make_request`."""
-    if regions is None:
-        return []
-    one = isinstance(regions, (Region, dict, str, np.ndarray, RLE)) or hasattr(regions, "__fspath__")
-    if not one and regions and all(isinstance(v, (int, float)) for v in regions):
-        one = True
-    return [_region(item, size) for item in ([regions] if one else regions)]
+def _words(prompt: Any) -> Any:
+    """A prompt as text, a list of texts (or `Condition`s), or None."""
+    if prompt is None or isinstance(prompt, Condition):
+        return None if prompt is None else [prompt]
+    if isinstance(prompt, (str, bytes, int, float)):
+        return _word(prompt)
+    if hasattr(prompt, "tolist"):  # names in an array
+        prompt = prompt.tolist()
+        return _words(prompt)
+    if not isinstance(prompt, Iterable) or isinstance(prompt, dict):
+        raise InputError(f"Got {type(prompt).__name__} for a prompt", "a text or a list of names")
+    return [item if isinstance(item, Condition) else _word(item) for item in prompt]
 
 
-def _region(item: Any, size: tuple[int, int]) -> Region:
-    if isinstance(item, Region):
-        return item
-    if isinstance(item, dict) and "counts" not in item:
-        return _region_dict(dict(item), size)
-    if isinstance(item, (Sequence, np.ndarray)) and not isinstance(item, str):
-        if np.ndim(item) == 1 and len(item) in (2, 4):
-            numbers = [float(v) for v in item]
-            return shapes.from_points([numbers], size) if len(numbers) == 2 else shapes.from_box(numbers, size)
-        if not isinstance(item, np.ndarray):
-            raise InputError(
-                f"Got {item!r} for a region",
-                "a point (x, y), a box (x0, y0, x1, y1), a mask, or a dict",
-                "For several points of one object write {'points': [...]}",
-            )
-    return shapes.from_mask(item, size)
-
-
-def _region_dict(item: dict[str, Any], size: tuple[int, int]) -> Region:
-    about = {
-        "frame": int(item.pop("frame", 0)),
-        "object_id": item.pop("id", item.pop("object_id", None)),
-        "name": item.pop("name", None),
-    }
-    negative = item.pop("negative", ())
-    makers = {
-        "points": lambda v: shapes.from_points(v, size, negative=negative, **about),
-        "point": lambda v: shapes.from_points([v], size, negative=negative, **about),
-        "box": lambda v: shapes.from_box(v, size, **about),
-        "scribble": lambda v: shapes.from_scribble(v, size, **about),
-        "polygon": lambda v: shapes.from_polygon(v, size, **about),
-        "mask": lambda v: shapes.from_mask(v, size, **about),
-    }
-    shape = [name for name in item if name in makers]
-    if len(shape) != 1 or len(item) != 1:
-        raise InputError(
-            f"Got a region with {', '.join(item) or 'nothing'}",
-            f"exactly one of {', '.join(makers)}, and perhaps frame, id, name, negative",
-        )
-    return makers[shape[0]](item[shape[0]])
+def _word(text: Any) -> str:
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    if isinstance(text, bool) or not isinstance(text, (str, int, float)):
+        raise InputError(f"Got {text!r:.60} among the words of a prompt", "text")
+    # Half of a surrogate pair comes from names of files that are not UTF-8; no tokenizer takes it.
+    return str(text).encode("utf-8", "replace").decode()
 
 
 def _row(clip: Clip, prompt: Any, marked: bool, task: str | None) -> Task:
@@ -130,7 +127,7 @@ def _row(clip: Clip, prompt: Any, marked: bool, task: str | None) -> Task:
     elif not isinstance(prompt, str):
         wanted = {"conditions": "categories"}
     else:
-        wanted = {"conditions": "questions" if _QUESTION.search(prompt.strip()) else "expressions"}
+        wanted = {"conditions": "questions" if is_question(prompt) else "expressions"}
     return next(t for t in TASKS.values() if t.media == media and all(getattr(t, k) == v for k, v in wanted.items()))
 
 

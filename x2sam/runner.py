@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 import sys
 import time
 import warnings
@@ -16,15 +17,21 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from x2sam.errors import CheckpointError, InputError, X2SamError
-from x2sam.media import Clip, open_media
+from x2sam.errors import CheckpointError, DataError, InputError, X2SamError
+from x2sam.media import ENDINGS, Clip, open_media
+from x2sam.names import cache_folder
+from x2sam.outputs import Outputs
 from x2sam.predictor import RANDOM, X2Sam
 from x2sam.regions import parse_box, parse_points
+from x2sam.requests import guess
 from x2sam.result import Result
 from x2sam.session import Session, Track
 
 RELEASED = {"4b": ("hao9610/X2SAM", "Qwen/Qwen3-VL-4B-Instruct")}
 """Names that `pull` knows: the release on the Hub, and the language model it sits on."""
+
+TOLD = 20
+"""Problems of own data that are told before training; a command tells all."""
 
 console = Console(stderr=True)
 
@@ -43,6 +50,7 @@ class Settings:
     identity: Any = "x2sam"
     out: str | None = None
     formats: tuple[str, ...] = ()
+    overwrite: bool = False
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of `X2Sam.from_pretrained`."""
 
@@ -50,20 +58,57 @@ class Settings:
 # --- segment -------------------------------------------------------------------------------------------------------
 
 
-def split_inputs(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Media, and the words after the last of them, which say what to segment. Globs are expanded."""
-    last = max((i for i, word in enumerate(words) if _is_medium(word)), default=0)
+FILMS = {
+    *(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".flv"),
+    *(".wmv", ".asf", ".3gp", ".ogv", ".mjpeg", ".mjpg", ".y4m", ".h264", ".hevc", ".ivf", ".dv", ".mxf"),
+}
+"""Usual endings of videos."""
+
+
+def split_inputs(words: Sequence[str], asked: bool = False) -> tuple[list[str], list[str]]:
+    """Media, and the words after the last of them, which say what to segment. Globs are expanded.
+
+    The first word is a medium. If nothing else says what to segment (``asked``), the last one is not, unless it can be
+    nothing else: a word may be called as a file or folder that happens to lie there.
+    """
+    protected = len(words) - 1 if len(words) > 1 and not asked else len(words)
+    media_at = [i for i, w in enumerate(words) if _names_media(w) or (i < protected and _may_be_medium(w, words[:i]))]
+    last = max(media_at, default=0)
     media: list[str] = []
     for word in words[: last + 1]:
-        found = sorted(glob.glob(word, recursive=True)) if glob.has_magic(word) and not Path(word).exists() else []
+        found = [] if os.path.lexists(word) else _globbed(word)
         media += found or [word]
-    return media, list(words[last + 1 :])
+    trailing = list(words[last + 1 :])
+    for word in trailing:
+        if os.path.lexists(word):
+            _say(f"{word!r} is taken for what to segment, though there is such a file; write ./{word} for the file")
+    return media, trailing
 
 
-def _is_medium(word: str) -> bool:
-    """It is a file, a URL, a camera number or a glob, or it looks like the name of a file."""
-    looks_like = Path(word).suffix != "" and " " not in word
-    return Path(word).exists() or "://" in word or word.isdigit() or looks_like or bool(glob.glob(word, recursive=True))
+def _names_media(word: str) -> bool:
+    """It is a URL, a path or the name of a medium, or a glob of such: not words."""
+    separated = "/" in word or os.sep in word
+    ending = Path(word).suffix.lower() in ENDINGS | FILMS
+    return "://" in word or (ending and " " not in word) or ((separated or ending) and _there(word))
+
+
+def _may_be_medium(word: str, before: Sequence[str]) -> bool:
+    """There is such a file or folder, or it is the number of a camera after such numbers."""
+    return _there(word) or (word.isdigit() and all(w.isdigit() for w in before))
+
+
+def _there(word: str) -> bool:
+    return os.path.lexists(word) or bool(_globbed(word))
+
+
+def _globbed(word: str) -> list[str]:
+    return sorted(glob.glob(word, recursive=True)) if glob.has_magic(word) else []
+
+
+def _say(text: str) -> None:
+    """A line on stderr; names of files may hold what cannot be printed."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    console.print(f"x2sam: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def segment(
@@ -75,16 +120,22 @@ def segment(
 ) -> None:
     """Segment every input; one that fails is reported and leaves the others unharmed."""
     report = _Report()
+    outputs = Outputs(settings.out, settings.formats, len(media), settings.overwrite, _say)
     predictor = report.load(settings)
     prompt = prompts[0] if len(prompts) == 1 else list(prompts) or None
+    if isinstance(prompt, str) and settings.task is None and not shapes and (note := guess(prompt)):
+        _say(f"{prompt!r}: {note}")
     failed = 0
     for source in media:
         try:
-            line = _segment_one(predictor, source, prompt, shapes, settings, options, report)
-        except X2SamError as error:
+            line = _segment_one(predictor, source, prompt, shapes, settings, options, report, outputs)
+        except (X2SamError, OSError, UnicodeError, MemoryError) as error:  # one bad input never ends a run of many
             failed += 1
-            line = {"input": source, "error": str(error)}
-            console.print(f"x2sam: {source}: {error}", markup=False, highlight=False, soft_wrap=True)
+            text = (
+                str(error) if isinstance(error, X2SamError) else f"Got {source!r:.200}, which cannot be used ({error})"
+            )
+            line = {"input": source, "error": text}
+            _say(f"{source}: {text}")
         except KeyboardInterrupt:
             report.end(predictor)
             sys.exit(130)
@@ -105,16 +156,18 @@ def _segment_one(
     settings: Settings,
     options: dict[str, Any],
     report: _Report,
+    outputs: Outputs,
 ) -> dict[str, Any]:
     session = predictor.open(open_media(source, kind=settings.kind, fps=settings.fps))  # type: ignore[arg-type]
+    plan = outputs.plan(session.clip)
     regions = read_shapes(shapes, session.size, settings.frame)
     track = session.track(prompt, regions or None, settings.task, identity=settings.identity, **options)
     report.saw(session)
     interrupted = _run_through(track, session.clip, report)
     result = track.done
-    written = _write(result, settings)
+    written = outputs.write(result, plan)
     for warning in session.clip.warnings:
-        console.print(f"x2sam: {source}: {warning}", markup=False, highlight=False, soft_wrap=True)
+        _say(f"{source}: {warning}")
     return {
         "input": source,
         "task": result.task,
@@ -151,17 +204,6 @@ def _objects(result: Result) -> list[dict[str, Any]]:
             row |= {"frames": len(segments), "first": segments[0].frame, "last": segments[-1].frame}
         rows.append(row)
     return rows
-
-
-def _write(result: Result, settings: Settings) -> list[Path]:
-    """Results in every asked format; by default an overlay beside a json in ``--out``."""
-    if not result.frames:
-        return []
-    if settings.out is not None and Path(settings.out).suffix and len(settings.formats) <= 1:
-        return [result.save(settings.out, settings.formats[0] if settings.formats else None)]
-    folder = Path(settings.out or "x2sam-out")
-    folder.mkdir(parents=True, exist_ok=True)
-    return [result.save(folder, name) for name in settings.formats or ("overlay", "result")]
 
 
 def read_shapes(shapes: dict[str, list[str]], size: tuple[int, int], frame: int) -> list[dict[str, Any]]:
@@ -220,7 +262,7 @@ def pull(
     from x2sam.processing import X2SamProcessor, add_tokens
 
     weights, base_folder = locate(source, base)
-    target = Path(out) if out is not None else Path.home() / ".cache" / "x2sam" / Path(source).name
+    target = Path(out) if out is not None else cache_folder() / Path(source).name
     if (target / "config.json").exists():
         raise InputError(
             f"Got the folder {target}, which holds a model already", "a new folder", "Choose another --out"
@@ -273,8 +315,16 @@ def train(recipe: str, overrides: Sequence[str], data: Path | None = None) -> No
     from x2sam.train.recipes import resolve
 
     if data is not None:
-        from x2sam.data.own import open_own
+        from x2sam.data.own import check_own, open_own
 
+        problems = 0
+        for problem in check_own(data):
+            problems += 1
+            if problems <= TOLD:
+                _say(problem.text)
+        if problems:
+            got = f"Got {problems} problem{'s' * (problems != 1)} in {data}, so nothing was trained"
+            raise DataError(got, "none", f"All of them: x2sam data check {data}")
         tasks = ",".join(open_own(data).records)
         overrides = [f"source={data}", f"tasks={tasks}", *overrides]
     print(json.dumps({"outputs": [str(run(resolve(recipe, overrides)))]}))

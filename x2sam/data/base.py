@@ -8,6 +8,7 @@ is the same whenever and wherever it is read.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from x2sam.errors import DataError, InputError, MediaError
 from x2sam.masks import RLE, union
-from x2sam.pictures import open_picture, read_pixels, to_frame
+from x2sam.pictures import open_picture, read_pixels, stored, to_frame, upright_size
 from x2sam.types import Frame, Sample
 
 
@@ -136,19 +137,31 @@ def picture_size(path: Path) -> tuple[int, int]:
         DataError: a file that is missing or no picture; names it.
     """
 
-    def head(path: Path) -> tuple[int, int]:
+    return _head(path, upright_size)
+
+
+def stored_size(path: Path) -> tuple[tuple[int, int], int]:
+    """Height and width of a picture as it is stored, and EXIF's number of how it is turned, from the file's head.
+
+    Raises:
+        DataError: a file that is missing or no picture; names it.
+    """
+    return _head(path, stored)
+
+
+def _head(path: Path, read: Callable[[Any], Any]) -> Any:
+    def head(path: Path) -> Any:
         image = open_picture(path, path.name)
         if image is None:
             raise MediaError("it is not a picture", "JPEG, PNG, WebP or the like")
         with image:
-            turned = image.getexif().get(0x0112, 1) >= 5
-            return (image.width, image.height) if turned else (image.height, image.width)
+            return read(image)
 
     return _from_picture(path, head)
 
 
 def _from_picture(path: Path, read: Callable[[Path], Any]) -> Any:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise record_error(path, None, "the file is missing", "a picture", _MISSING)
     try:
         return read(path)
@@ -212,13 +225,17 @@ def part(record: Any, key: str | int, kind: type | tuple[type, ...], file: Path,
 def mask_of(code: Any, height: int, width: int, file: Path, name: int | str | None) -> RLE | None:
     """The mask ``[height, width]`` that an annotation says; None if it says no pixels (null, no usable polygon).
 
-    code: COCO run lengths, compressed or not; polygons; a list of either, which means their union. A polygon of fewer
-        than three corners is left out, as COCO's own readers do.
+    code: COCO run lengths, compressed or not; polygons, flat or as pairs; a list of either, which means their union. A
+        polygon of fewer than three corners is left out, as COCO's own readers do.
 
     Raises:
         DataError: another form, or a size that is not the picture's.
     """
     codes = code if isinstance(code, list) and not any(isinstance(v, (int, float)) for v in code) else [code]
+    codes = [codes] if codes and all(_is_pair(c) for c in codes) else codes
+    codes = [
+        [v for pair in c for v in pair] if isinstance(c, list) and c and all(map(_is_pair, c)) else c for c in codes
+    ]
     outlines = [c for c in codes if isinstance(c, list) and len(c) >= 6 and not len(c) % 2]
     if any(not isinstance(c, (dict, list, type(None))) for c in codes):
         raise record_error(file, name, f"the mask {code!r:.80}", "COCO run lengths or polygons")
@@ -236,6 +253,15 @@ def mask_of(code: Any, height: int, width: int, file: Path, name: int | str | No
             got = f"a mask of {mask.width}x{mask.height} pixels for a picture of {width}x{height}"
             raise record_error(file, name, got, "one size")
     return (masks[0] if len(masks) == 1 else union(masks)) if masks else None
+
+
+def _is_pair(value: Any) -> bool:
+    """A corner that some tools write as a list of its own."""
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(v, (int, float)) for v in value)
+
+
+def _flat(code: Any) -> Any:
+    return [v for pair in code for v in pair] if isinstance(code, list) and code and all(map(_is_pair, code)) else code
 
 
 def clean_name(name: str) -> str:

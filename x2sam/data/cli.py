@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Training and evaluation data.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="A split of: x2sam data list, or own data as family:file.")]
+Name = Annotated[str, typer.Argument(help="A split of: x2sam data list, own data as family:file, or their folder.")]
 Root = Annotated[Path, typer.Option(help="Folder that the paths of the data set start from.")]
 # typer reads these annotations at run time, and Python 3.10 must be able to evaluate them.
 MaybeText = Optional[str]  # noqa: UP045
@@ -59,16 +59,23 @@ def check(
     """Say precisely what is wrong in a data set: one JSON line per problem, as it is found."""
     from x2sam.data.catalog import get_split, open_split
     from x2sam.data.check import check as problems_of
+    from x2sam.data.own import check_own, open_own
 
-    row = get_split(split)
-    records = open_split(row, root, seed)
+    if Path(split).is_dir():
+        found, records = check_own(Path(split), pixels), None
+    else:
+        row = get_split(split)
+        records = open_split(row, root, seed)
+        found = problems_of(records, row, pixels)
     count = 0
-    for problem in problems_of(records, row, pixels):
+    for problem in found:
         count += 1
         print(json.dumps({"split": split, "record": problem.record, "problem": problem.text}), flush=True)
     if count:
-        raise DataError(f"Got {count} problem{'s' * (count != 1)} in {len(records)} records of {split}", "none")
-    print(json.dumps({"split": split, "records": len(records), "problems": 0}))
+        where = split if records is None else f"{len(records)} records of {split}"
+        raise DataError(f"Got {count} problem{'s' * (count != 1)} in {where}", "none")
+    total = len(records) if records is not None else sum(open_own(Path(split)).lengths.values())
+    print(json.dumps({"split": split, "records": total, "problems": 0}))
 
 
 @app.command()

@@ -1,14 +1,17 @@
 """A user's own folder of annotations as training data: COCO json, YouTube-VIS json, or json lines of Samples.
 
-Pictures lie in the folder, in ``images``, or in a folder called as the json. From instances two tasks are made each:
-finding the categories, and finding the object that a drawn region shows.
+Annotations lie in the folder, in ``annotations``, or in one folder for each part (``train``, ``valid``, ``test``).
+Pictures lie beside them, in ``images``, in a folder called as the json, or as COCO has them (``train2017``). From
+instances two tasks are made each: finding the categories, and finding the object that a drawn region shows.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -16,8 +19,10 @@ from typing import get_args
 import numpy as np
 
 from x2sam.data.base import Records, Split, drawn_for, part, read_json, record_error
+from x2sam.data.check import Problem, check
 from x2sam.data.families import coco_instance, sample_jsonl, ytvis
-from x2sam.errors import DataError, InputError
+from x2sam.data.families.coco import slashed
+from x2sam.errors import DataError, InputError, X2SamError
 from x2sam.masks import RLE
 from x2sam.regions import synthesize
 from x2sam.tasks import get_task
@@ -29,6 +34,8 @@ NEGATIVES = 32
 """Categories that a training prompt names at most, besides those that are there."""
 MARKED = 4
 """Objects of one sample that regions are drawn on, at most."""
+PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
+"""What files and folders of annotations are called, and the part that they are."""
 KINDS: tuple[RegionKind, ...] = get_args(RegionKind)
 
 
@@ -54,46 +61,95 @@ def open_own(folder: Path, part_of: str = "train", seed: int = 0) -> OwnData:
     """Read a folder.
 
     Args:
-        folder: with ``*.json`` (COCO, YouTube-VIS) or ``*.jsonl`` files; files called ``val*`` are for validation only.
-        part_of: ``train`` or ``val``. Without a validation file every tenth record is one.
+        folder: with ``*.json`` (COCO, YouTube-VIS) or ``*.jsonl`` files. The words ``val``, ``valid``, ``validation``,
+            ``dev`` or ``test`` in the name of a file or of its folder say which part it is.
+        part_of: ``train`` or ``val``. Where nothing is for validation, every tenth record is one; what is for testing
+            is left out.
         seed: of drawn regions and negatives.
 
     Raises:
         DataError: nothing to read, or a wrong record; names file and record.
     """
-    files = sorted(f for f in folder.iterdir() if f.suffix in (".json", ".jsonl")) if folder.is_dir() else []
-    apart = [f for f in files if f.stem.lower().startswith("val")]
-    chosen = apart if part_of == "val" and apart else [f for f in files if f not in apart]
+    parts = annotation_files(folder)
+    apart = bool(parts["val"])
     found: dict[str, list[Records]] = defaultdict(list)
-    for file in chosen:
-        for task, records in (_lines if file.suffix == ".jsonl" else _instances)(file, seed).items():
+    for file in parts["val"] if part_of == "val" and apart else parts["train"]:
+        for task, records in _tasks(file, folder, seed).items():
             found[task].append(records if apart else _share(records, part_of))
     if not found:
         raise DataError(
             f"{folder}: no annotations", "*.json (COCO, YouTube-VIS) or *.jsonl files", "See docs/training.md"
         )
-    return OwnData({task: _joined(parts) for task, parts in found.items()})
+    return OwnData({task: _joined(records) for task, records in found.items()})
 
 
-def _instances(file: Path, seed: int) -> dict[str, Records]:
+def annotation_files(folder: Path) -> dict[str, list[Path]]:
+    """The files of annotations for each part: train, val and test."""
+    places = [folder, folder / "annotations", *(p for p in sorted(folder.glob("*")) if p.name.lower() in PARTS)]
+    found: dict[str, list[Path]] = {"train": [], "val": [], "test": []}
+    for place in places:
+        for file in sorted(place.iterdir()) if place.is_dir() else ():
+            if file.suffix.lower() in (".json", ".jsonl"):
+                found[_part_of(file, folder)].append(file)
+    return found
+
+
+def _part_of(file: Path, folder: Path) -> str:
+    """Told by the words of the names below ``folder``, the file's own first."""
+    for name in (
+        file.stem,
+        *(place.name for place in file.parents if place.is_relative_to(folder) and place != folder),
+    ):
+        for word in re.findall(r"[a-z]+", name.lower()):
+            if word in PARTS:
+                return PARTS[word]
+    return "train"
+
+
+def check_own(folder: Path, pixels: bool = False) -> Iterator[Problem]:
+    """Everything that is wrong in a folder, with file and record; ``pixels``: as in `check`."""
+    for files in annotation_files(folder).values():
+        for file in files:
+            try:
+                tasks = _tasks(file, folder, seed=0, marked=False)
+            except X2SamError as error:
+                yield Problem(None, str(error))
+                continue
+            for task, records in tasks.items():
+                yield from check(records, Split(file.name, task, "", {}, ()), pixels)
+
+
+def _tasks(file: Path, folder: Path, seed: int, marked: bool = True) -> dict[str, Records]:
+    """The records of a file by task; ``marked``: also those that are made of others."""
+    if file.suffix.lower() == ".jsonl":
+        return _lines(file, seed)
+    return _instances(file, folder, seed, marked)
+
+
+def _instances(file: Path, folder: Path, seed: int, marked: bool) -> dict[str, Records]:
     """The tasks of a COCO or YouTube-VIS json."""
     content = read_json(file, dict)
     video = "videos" in content
     entries = part(content, "videos" if video else "images", list, file, None)
     if not entries:
         raise record_error(file, None, "no images", "at least one")
-    first = entries[0]["file_names"][0] if video else entries[0]["file_name"]
-    options = {"json": file.name, "images": _pictures(file, first), "categories": NEGATIVES}
-    family, media, marked = (ytvis.read, "vid", "objseg") if video else (coco_instance.read, "img", "intseg")
+    first = part(entries[0], "file_names" if video else "file_name", list if video else str, file, "the first entry")
+    place = _pictures(file, folder, part(first, 0, str, file, "the first entry") if video else first)
+    options = {"json": file.name, "images": place, "categories": NEGATIVES, "own": True}
+    family, media, other = (ytvis.read, "vid", "objseg") if video else (coco_instance.read, "img", "intseg")
     plain = family(file.parent, Split(file.stem, f"{media}_genseg", "", options, ()), seed)
-    return {f"{media}_genseg": plain, f"{media}_{marked}": _marked(plain, f"{media}_{marked}", seed)}
+    tasks = {f"{media}_genseg": plain}
+    return {**tasks, f"{media}_{other}": _marked(plain, f"{media}_{other}", seed)} if marked else tasks
 
 
-def _pictures(file: Path, first: str) -> str:
-    """The folder that the file's names start from, relative to the json's."""
-    for place in (".", "images", "JPEGImages", file.stem):
-        if (file.parent / place / first).is_file():
-            return place
+def _pictures(file: Path, folder: Path, first: str) -> str:
+    """The folder that the file's names start from."""
+    parts = [word for word in re.findall(r"[a-z]+\d*", file.stem.lower()) if word.rstrip("0123456789") in PARTS]
+    places = [".", "images", "JPEGImages", "data", file.stem, *parts, *(f"images/{word}" for word in parts)]
+    for base in dict.fromkeys((file.parent, folder)):
+        for place in places:
+            if os.path.isfile(base / place / slashed(first)):  # which takes names of any length
+                return str((base / place).resolve())
     raise record_error(file, None, f"the picture {first} is missing", "in the folder, in images/, or in JPEGImages/")
 
 
@@ -103,10 +159,10 @@ def _lines(file: Path, seed: int) -> dict[str, Records]:
     with file.open("rb") as lines:
         for number, line in enumerate(text for text in lines if text.strip()):
             try:
-                task = json.loads(line).get("task", "img_genseg")
-            except (ValueError, AttributeError):
+                task = get_task(json.loads(line).get("task", "img_genseg")).name
+            except (ValueError, AttributeError, TypeError, RecursionError):
                 task = "img_genseg"  # whoever reads the record names the line
-            rows[get_task(task).name].append(number)
+            rows[task].append(number)
     records = sample_jsonl.read(file.parent, Split(file.stem, "img_genseg", "", {"json": file.name}, ()), seed)
     return {task: _pick(records, numbers) for task, numbers in rows.items()}
 
@@ -157,4 +213,4 @@ def _joined(parts: list[Records]) -> Records:
     return Records(int(ends[-1]), make)
 
 
-__all__ = ["OwnData", "open_own"]
+__all__ = ["OwnData", "annotation_files", "check_own", "open_own"]

@@ -46,10 +46,16 @@ class CaptionScore(Metric):
             return dict.fromkeys(names, float("nan"))
         tokenizer, *scorers = _scorers()
         order = sorted(self.captions, key=lambda key: (str(type(key)), key))
-        ours = {n: [{"caption": self.captions[key][0]}] for n, key in enumerate(order)}
-        theirs = {n: [{"caption": text} for text in self.captions[key][1]] for n, key in enumerate(order)}
+        # The tokenizer takes a line for a caption, and every character that breaks one for a line's end.
+        ours = {n: [{"caption": _line(self.captions[key][0])}] for n, key in enumerate(order)}
+        theirs = {n: [{"caption": _line(text)} for text in self.captions[key][1]] for n, key in enumerate(order)}
         ours, theirs = tokenizer.tokenize(ours), tokenizer.tokenize(theirs)
         return {n: float(s.compute_score(theirs, ours)[0]) for n, s in zip(names, scorers, strict=True)}
+
+
+def _line(text: str) -> str:
+    """A caption without anything that any program takes for the end of a line."""
+    return " ".join(text.split())
 
 
 def _scorers() -> tuple[Any, Any, Any]:

@@ -83,7 +83,11 @@ class TrackIdentity(Metric):
         self.id_sizes += int(seen.sum() + given.sum())
 
     def compute(self) -> dict[str, float]:
-        """``HOTA``, ``DetA``, ``AssA``, ``IDF1``, and ``IDSW``, the number of identity switches."""
+        """``HOTA``, ``DetA``, ``AssA``, ``IDF1``, and ``IDSW``, the number of identity switches.
+
+        Where nothing is annotated and nothing is found in any video there is nothing to score, and all are NaN
+        (TrackEval says 0). A video like this among others changes nothing, here and there.
+        """
         if not self.id_sizes:
             return dict.fromkeys(("HOTA", "DetA", "AssA", "IDF1", "IDSW"), float("nan"))
         detection = self.hits / (self.hits + self.misses + self.extras)

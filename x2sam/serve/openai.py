@@ -19,7 +19,7 @@ from x2sam.result import Result
 from x2sam.serve.gate import client_of
 from x2sam.serve.jobs import Job
 from x2sam.serve.limits import Limits
-from x2sam.serve.routes import opened_of, prepare, speaking
+from x2sam.serve.routes import opened_of, prepare, segmented, speaking
 from x2sam.serve.schemas import Asking, FrameOut, MaskForm, MaskForms, Options, RegionIn, TaskName, frame_out
 from x2sam.serve.steps import stepwise
 from x2sam.serve.store import open_session
@@ -61,18 +61,19 @@ Part = Annotated[TextPart | ImagePart | VideoPart, Field(discriminator="type")]
 
 class Message(Loose):
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part]
+    content: str | list[Part] | None = None
 
     @property
     def text(self) -> str:
-        """What it says, without its media."""
-        parts = [self.content] if isinstance(self.content, str) else [p.text for p in self.content if p.type == "text"]
+        """What it says, without its media; answers that called a tool say nothing."""
+        content = self.content or ""
+        parts = [content] if isinstance(content, str) else [p.text for p in content if p.type == "text"]
         return " ".join(part for part in parts if part.strip())
 
     @property
     def media(self) -> list[str]:
         """Addresses of its pictures and videos."""
-        parts = [] if isinstance(self.content, str) else self.content
+        parts = [] if self.content is None or isinstance(self.content, str) else self.content
         return [p.image_url.url if p.type == "image_url" else p.video_url.url for p in parts if p.type != "text"]
 
 
@@ -88,6 +89,13 @@ class ChatIn(Loose):
     max_tokens: int | None = Field(default=None, ge=1, le=100_000)
     max_completion_tokens: int | None = Field(default=None, ge=1, le=100_000)
     n: Literal[1] | None = None
+    stop: Annotated[str, Field(min_length=1, max_length=1000)] | Annotated[list[str], Field(max_length=4)] | None = (
+        Field(default=None, description="The answer ends before the first of these")
+    )
+    tools: list[Any] | None = Field(default=None, description="Never called")
+    tool_choice: Any = None
+    response_format: Any = None
+    logprobs: bool | None = None
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     task: TaskName | None = Field(default=None, description="To segment: the last message is the prompt")
@@ -97,6 +105,23 @@ class ChatIn(Loose):
         default=None, max_length=100, description="An open session instead of an embedded medium"
     )
     masks: MaskForms = ["rle"]
+
+    @property
+    def stops(self) -> list[str]:
+        """Where the answer ends."""
+        return [stop for stop in ([self.stop] if isinstance(self.stop, str) else self.stop or []) if stop]
+
+    def check(self) -> None:
+        """Raise InputError for what would be missed in the answer; what only shapes it is let pass."""
+        kind = self.response_format.get("type") if isinstance(self.response_format, dict) else self.response_format
+        refused = {
+            f"the tool choice {self.tool_choice!r:.60}": self.tool_choice not in (None, "auto", "none"),
+            f"the response format {kind!r:.60}": kind not in (None, "text"),
+            "logprobs": bool(self.logprobs),
+        }
+        for what, is_refused in refused.items():
+            if is_refused:
+                raise InputError(f"Got {what}, which is not supported", "an answer in plain text")
 
 
 class MessageOut(BaseModel):
@@ -126,6 +151,51 @@ class ChatOut(BaseModel):
     model: str
     choices: list[Choice]
     usage: Usage
+
+
+class ModelOut(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "x2sam"
+
+
+class ModelsOut(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ModelOut]
+
+
+class Ending:
+    """An answer that ends before the first of some texts, as it comes piece by piece."""
+
+    def __init__(self, stops: list[str]) -> None:
+        self._stops, self._held = stops, ""
+        self.ended = False
+
+    def add(self, piece: str) -> str:
+        """What may be said now; a piece that may prove to begin a stop waits."""
+        if self.ended:
+            return ""
+        text = self._held + piece
+        places = [at for stop in self._stops if (at := text.find(stop)) >= 0]
+        if places:
+            self.ended, self._held = True, ""
+            return text[: min(places)]
+        held = 0
+        for stop in self._stops:
+            longest = min(len(stop) - 1, len(text))
+            held = max(held, next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0))
+        self._held = text[len(text) - held :]
+        return text[: len(text) - held]
+
+    def rest(self) -> str:
+        """What waited, once nothing follows."""
+        held, self._held = self._held, ""
+        return held
+
+    def of(self, text: str) -> str:
+        """A whole text up to its end."""
+        return self.add(text) + self.rest()
 
 
 class Counting:
@@ -166,6 +236,7 @@ class Counting:
 @router.post("/v1/chat/completions", tags=["chat"])
 async def chat_completions(request: Request, body: ChatIn) -> ChatOut:
     """Talk about a picture or a video."""
+    body.check()
     turns, media = conversation(body, request.app.state.limits)
     head: dict[str, Any] = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": body.model}
     counting = Counting(request.app.state.predictor.model)
@@ -176,7 +247,16 @@ async def chat_completions(request: Request, body: ChatIn) -> ChatOut:
             return Events(chunks, job, stack.pop_all())  # type: ignore[return-value]
         *_, result = await outcome(request, job)
         message = await aside(request, _message, result, body.masks)
-    return ChatOut(**head, choices=[Choice(message=message, finish_reason=counting.end)], usage=counting.usage)
+    ending = Ending(body.stops)
+    message.content = ending.of(message.content)
+    end = "stop" if ending.ended else counting.end
+    return ChatOut(**head, choices=[Choice(message=message, finish_reason=end)], usage=counting.usage)
+
+
+@router.get("/v1/models", tags=["chat"])
+async def models(request: Request) -> ModelsOut:
+    """The one model there is, for programs that look for some; any name is taken for it."""
+    return ModelsOut(data=[ModelOut(id=request.app.state.predictor.name or "x2sam")])
 
 
 def conversation(body: ChatIn, limits: Limits) -> tuple[list[dict[str, str]], list[str]]:
@@ -186,8 +266,15 @@ def conversation(body: ChatIn, limits: Limits) -> tuple[list[dict[str, str]], li
     spoken = [m for m in body.messages if m.role in ("user", "assistant")]
     if not spoken:
         raise InputError("Got a conversation in which nobody asks", "a message of the role user")
-    turns = [{"role": m.role, "content": m.text} for m in spoken]
     orders = [m.text for m in body.messages if m.role in ("system", "developer")]
+    while len(spoken) > 1 and spoken[0].role == "assistant":  # a greeting
+        orders.append(spoken.pop(0).text)
+    turns: list[dict[str, str]] = []
+    for message in spoken:  # what one side says in several messages is one turn
+        if turns and turns[-1]["role"] == message.role:
+            turns[-1]["content"] = f"{turns[-1]['content']} {message.text}".strip()
+        else:
+            turns.append({"role": message.role, "content": message.text})
     turns[0]["content"] = " ".join([*orders, turns[0]["content"]])
     return turns, [address for m in body.messages for address in m.media]
 
@@ -225,7 +312,7 @@ async def _begin(
         with counting.of(session):
             if asked is None:
                 return session.chat(turns, **spoken, **options)
-            return session.segment(asked.prompt, task=asked.task.name, **spoken, **options)
+            return segmented(session, asked, **spoken, **options)
 
     if opened is not None:
         return opened.change(lambda: answer(opened.session))
@@ -254,14 +341,19 @@ async def _chunks(
     def choice(delta: dict[str, Any], end: str | None = None) -> str:
         return chunk([{"index": 0, "delta": delta, "finish_reason": end}])
 
+    ending = Ending(body.stops)
     yield choice({"role": "assistant", "content": ""})
     try:
         async for piece in job:
             if isinstance(piece, str):
-                yield choice({"content": piece})
+                if text := ending.add(piece):
+                    yield choice({"content": text})
             else:
+                if text := ending.rest():
+                    yield choice({"content": text})
                 message = await aside(request, _message, piece, body.masks)
-                yield choice({"masks": [frame.model_dump() for frame in message.masks]}, counting.end)
+                end = "stop" if ending.ended else counting.end
+                yield choice({"masks": [frame.model_dump() for frame in message.masks]}, end)
         if counted:
             yield chunk([], counting.usage)
     except X2SamError as error:

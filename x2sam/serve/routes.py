@@ -27,6 +27,7 @@ from x2sam.serve.steps import pause, stepwise
 from x2sam.serve.store import Opened, open_session
 from x2sam.serve.uploads import TooLarge, Upload
 from x2sam.serve.web import Events, aside, event, outcome, passing, passing_file, received, refusal
+from x2sam.session import Session
 from x2sam.tasks import TASKS
 
 router = APIRouter()
@@ -109,16 +110,22 @@ def segmenting(
 ) -> Iterator[Any]:
     """The steps that answer one request; the last item is the result, others are text as it is spoken."""
     options = body.options.model_dump()
-    if upload.kind == "image" and not asked.task.generates:
+    if upload.kind == "image" and not asked.task.generates and not asked.nothing:
         return _together(predictor, upload, asked, options)
 
     def run() -> Result:
         session = open_session(predictor, upload)
         if asked.task.is_chat:
             return session.chat(asked.prompt.text, **speaking(body, limits), **options)
-        return session.segment(asked.prompt, task=asked.task.name, **speaking(body, limits), **options)
+        return segmented(session, asked, **speaking(body, limits), **options)
 
     return stepwise(run)
+
+
+def segmented(session: Session, asked: asking.Request, **options: Any) -> Result:
+    """The answer of a session to a request; one that marks nothing has nothing in it."""
+    given: dict[str, Any] = {"regions": []} if asked.nothing else {"prompt": asked.prompt}
+    return session.segment(**given, task=asked.task.name, **options)
 
 
 def _together(predictor: X2Sam, upload: Upload, asked: asking.Request, options: dict[str, Any]) -> Iterator[Any]:

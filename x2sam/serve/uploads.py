@@ -23,15 +23,14 @@ from PIL import Image
 
 from x2sam.errors import InputError, MediaError, X2SamError
 from x2sam.media import Clip, Kind, open_media
-from x2sam.pictures import open_picture
+from x2sam.pictures import STILLS, open_picture, pages, upright_size
 from x2sam.serve.limits import Limits
-from x2sam.video import CONTAINERS, VideoFile
+from x2sam.signatures import MOTION_JPEG
+from x2sam.videofile import CONTAINERS, VideoFile
 
 Data = bytes | Path | BinaryIO
 """A medium: its bytes, a file of ours, or an open file."""
-ROTATED = (5, 6, 7, 8)
-"""EXIF orientations that swap the sides."""
-PICTURE = "JPEG, PNG, WebP, GIF, TIFF, BMP"
+PICTURE = "JPEG, PNG, WebP, HEIC, GIF, TIFF, BMP"
 VIDEO = "mp4, mov, webm, mkv, avi"
 
 
@@ -115,10 +114,10 @@ def too_many_bytes(most: int, hint: str = "") -> TooLarge:
 
 
 def display_name(name: str | None) -> str:
-    """The last part of a file's name, of letters, digits and ``. _ -``; at most 80 bytes, so that endings fit."""
+    """The last part of a file's name, without what could be taken for markup; at most 80 bytes, so that endings fit."""
     last = re.split(r"[/\\]", name or "")[-1]
-    end = re.sub(r"[^\w.-]+", "_", last).strip("._").encode()[-80:]
-    return end.decode(errors="ignore").strip("._") or "medium"
+    end = re.sub(r"[^\w .()\[\]@+,=~!-]+", "_", last).strip("._ ").encode()[-80:]
+    return end.decode(errors="ignore").strip("._ ") or "medium"
 
 
 def embedded(text: str) -> bytes:
@@ -155,11 +154,9 @@ def judged(name: str) -> Iterator[None]:
 
 def _picture(picture: Image.Image, path: Path, name: str, limits: Limits) -> Upload:
     _check_picture(picture, name, limits)
-    width, height = picture.size
-    if picture.getexif().get(0x0112, 1) in ROTATED:
-        width, height = height, width
-    count = 1 if picture.format == "MPO" else _count(picture, name, limits)
-    return Upload(path, name, "video" if count > 1 else "image", (height, width), count)
+    size = upright_size(picture)
+    count = _count(picture, name, limits)
+    return Upload(path, name, "video" if count > 1 else "image", size, count)
 
 
 def _check_picture(picture: Image.Image, name: str, limits: Limits) -> int:
@@ -179,21 +176,20 @@ def _count(picture: Image.Image, name: str, limits: Limits) -> int:
             most = f"at most {limits.frames}, of {limits.animation_pixels / 1e6:g} million pixels together"
             raise TooLarge(f"Got {name} with too many frames", most, "Send a video file")
 
-    if picture.format not in ("GIF", "TIFF"):  # the header says
+    if picture.format in STILLS:
+        return 1
+    if picture.format not in ("GIF", "TIFF"):  # the header says, before one is unpacked
         stated = getattr(picture, "n_frames", 1)
         check(stated, stated * picture.width * picture.height)
-        return stated
+        return sum(1 for _ in pages(picture))
     count = pixels = 0
-    try:
-        while True:
-            picture.seek(count)
-            count, pixels = count + 1, pixels + _check_picture(picture, name, limits)  # pages have sizes of their own
-            check(count, pixels)
-    except X2SamError:
-        raise
-    except (EOFError, OSError, SyntaxError, ValueError):
-        picture.seek(0)
-    return max(count, 1)
+
+    def look() -> None:
+        nonlocal count, pixels
+        count, pixels = count + 1, pixels + _check_picture(picture, name, limits)  # pages have sizes of their own
+        check(count, pixels)
+
+    return max(sum(1 for _ in pages(picture, look)), 1)
 
 
 def _video(path: Path, name: str, limits: Limits) -> Upload:
@@ -220,8 +216,9 @@ def _video(path: Path, name: str, limits: Limits) -> Upload:
 def _container(path: Path, name: str) -> Iterator[av.container.InputContainer]:
     """The file as PyAV sees it, up to where it stops being readable."""
     allowed = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+    format = "mjpeg" if Path(name).suffix.lower() in MOTION_JPEG else None
     try:
-        container = av.open(str(path), container_options=allowed, metadata_errors="replace")
+        container = av.open(str(path), format=format, container_options=allowed, metadata_errors="replace")
     except (FFmpegError, OSError, ValueError) as error:
         raise Unsupported(
             f"Got {name}, which is neither a picture nor a video that can be decoded ({type(error).__name__})",

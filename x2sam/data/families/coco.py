@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from x2sam.data.base import choose_categories, clean_name, mask_of, part, record_error
-from x2sam.pictures import MAX_PIXELS
+from x2sam.data.base import choose_categories, clean_name, mask_of, part, record_error, stored_size
+from x2sam.masks import RLE
+from x2sam.pictures import MAX_PIXELS, turn
 from x2sam.types import Condition, ObjectTrack, Prompt
 
 
@@ -37,6 +39,33 @@ class Vocabulary:
         ordered = dict(sorted(found.items()))
         names, things = zip(*ordered.values(), strict=True) if ordered else ((), ())
         return cls(names, things, {key: i for i, key in enumerate(ordered)})
+
+    @classmethod
+    def of_own(cls, data: Any, file: Path) -> Vocabulary:
+        """From anybody's ``categories``: every name has words, and no name is there twice.
+
+        Categories whose names become one are one; where only what stands in brackets tells them apart, that stays.
+        Categories without annotations that others belong to are left out: exports have such roots.
+        """
+        rows = part(data, "categories", list, file, None)
+        plain = cls.of(rows, file)
+        annotated = [a.get("category_id") for a in part(data, "annotations", list, file, None) if isinstance(a, dict)]
+        used = {key for key in annotated if isinstance(key, int)}
+        above = {str(row.get("supercategory")) for row in rows if row["id"] in used}
+        kept = [row for row in rows if row["id"] in used or row["name"] not in above]
+        short = {row["id"]: plain.names[plain.positions[row["id"]]] for row in kept}
+        count = Counter(short.values())
+        spoken = {}
+        for row in sorted(kept, key=lambda row: row["id"]):
+            name = short[row["id"]]
+            spoken[row["id"]] = name = name if name and count[name] == 1 else bare_name(row["name"])
+            if not name:
+                raise record_error(
+                    file, f"category {row['id']}", f"the name {row['name']!r}", "a name with words in it"
+                )
+        names = tuple(dict.fromkeys(spoken.values()))
+        things = {name: plain.things[plain.positions[key]] for key, name in reversed(spoken.items())}
+        return cls(names, tuple(things[n] for n in names), {key: names.index(n) for key, n in spoken.items()})
 
     def position(self, category_id: Any, file: Path, name: int | str | None) -> int:
         """Where a category stands; a DataError if it is none of them."""
@@ -73,7 +102,41 @@ class Image:
         height, width = (part(row, side, int, file, name) for side in ("height", "width"))
         if not (height > 0 and width > 0 and height * width <= MAX_PIXELS):
             raise record_error(file, name, f"a size of {width}x{height} pixels", f"1 to {MAX_PIXELS} pixels")
-        return cls(key, file_name or part(row, "file_name", str, file, name), height, width)
+        return cls(key, slashed(file_name or part(row, "file_name", str, file, name)), height, width)
+
+
+def slashed(name: str) -> str:
+    """A relative path with the separators of every system but Windows, whose annotation tools write others."""
+    return name.replace("\\", "/")
+
+
+def bare_name(name: str) -> str:
+    """A category's name with the words that stand in brackets, but without brackets, dots and underscores."""
+    return " ".join(re.sub(r"[^\w']+|_", " ", name.lower()).split())
+
+
+def fitted(objects: Sequence[ObjectTrack], image: Image, picture: Path, file: Path) -> tuple[ObjectTrack, ...]:
+    """Objects whose masks lie on the picture as it is shown.
+
+    Some tools annotate pictures as they are stored, whatever their EXIF says; the size that they note tells which.
+
+    Raises:
+        DataError: a size that is neither, or that leaves open which of the two is meant.
+    """
+    (height, width), turned = stored_size(picture)
+    shown = (width, height) if turned >= 5 else (height, width)
+    noted = (image.height, image.width)
+    name = f"image {image.key}"
+    if noted not in (shown, (height, width)):
+        got = f"{image.width}x{image.height} pixels, but {image.file_name} has {shown[1]}x{shown[0]}"
+        raise record_error(file, name, got, "the size of the picture", "Scale the pictures or the annotations")
+    if turned == 1 or (noted == shown and shown != (height, width)):
+        return tuple(objects)
+    if shown == (height, width) and objects:
+        got = f"{image.file_name}, which its EXIF turns ({turned}), and annotations that fit it turned or not"
+        raise record_error(file, name, got, "upright pictures", "Save the pictures upright, without EXIF")
+    masks = [tuple(m and RLE.encode(turn(m.decode(), turned)) for m in track.masks) for track in objects]
+    return tuple(replace(track, masks=own) for track, own in zip(objects, masks, strict=True))
 
 
 def with_annotations(data: Any, file: Path) -> list[tuple[Any, list[Any]]]:
@@ -100,6 +163,19 @@ def track(annotation: Any, condition: int, image: Image, file: Path) -> ObjectTr
         return None
     key = part(annotation, "id", int, file, name)
     return ObjectTrack(key, condition, (mask,), bool(annotation.get("iscrowd", 0)))
+
+
+def drawn(annotation: Any, condition: int, image: Image, file: Path) -> ObjectTrack:
+    """As `track`, of anybody's annotations: a DataError names one that says no pixels, such as a box without a mask."""
+    name = named(annotation, image)
+    code = part(annotation, "segmentation", (list, dict), file, name)
+    for outline in code if isinstance(code, list) else ():
+        if isinstance(outline, list) and len(outline) % 2 and all(isinstance(v, (int, float)) for v in outline):
+            raise record_error(file, name, f"a polygon of {len(outline)} numbers", "pairs of x and y")
+    found = track(annotation, condition, image, file)
+    if found is None:
+        raise record_error(file, name, f"the mask {code!r:.80}", "a polygon or run lengths; a box is no mask")
+    return found
 
 
 def named(annotation: Any, image: Image) -> str:

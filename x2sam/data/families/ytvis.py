@@ -6,17 +6,21 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from x2sam.data.base import Packed, Records, Split, drawn_for, lazy_frames, part, read_json, record_error
+from x2sam.data.base import Packed, Records, Split, drawn_for, lazy_frames, part, picture_size, read_json, record_error
 from x2sam.data.families._folders import masks_of, sample_name, windows
-from x2sam.data.families.coco import Vocabulary
+from x2sam.data.families.coco import Vocabulary, slashed
 from x2sam.types import ObjectTrack, Sample
 
 
 def read(root: Path, split: Split, seed: int) -> Records:
-    """Options: ``json``, ``images`` (the folder its file names start from), ``categories``, ``window``, ``spread``."""
+    """Options: ``json``, ``images`` (the folder its file names start from), ``categories``, ``window``, ``spread``, and
+    ``own``, true for anybody's data: names and sizes are looked at more closely.
+    """
+    own = split.options.get("own", False)
     path, images = root / split.options["json"], root / split.options["images"]
     content = read_json(path, dict)
-    vocabulary = Vocabulary.of(part(content, "categories", list, path, None), path)
+    categories = part(content, "categories", list, path, None)
+    vocabulary = Vocabulary.of_own(content, path) if own else Vocabulary.of(categories, path)
     videos = Packed(_with_annotations(content, split, vocabulary, path))
     lengths = [len(video["file_names"]) for video, _ in videos]
     index = [(n, frames) for n, length in enumerate(lengths) for frames in windows(length, split.options)]
@@ -25,6 +29,12 @@ def read(root: Path, split: Split, seed: int) -> Records:
         n, frames = index[number]
         video, annotations = videos[n]
         size = video["height"], video["width"]
+        names = video["file_names"]
+        files = [images / slashed(part(names, t, str, path, f"video {video['id']}")) for t in frames]
+        for file in files if own else ():
+            if (shown := picture_size(file)) != size:
+                got = f"{size[1]}x{size[0]} pixels, but {file.name} has {shown[1]}x{shown[0]}"
+                raise record_error(path, f"video {video['id']}", got, "the size of its frames")
         found = [
             (a, masks_of(a["segmentations"], frames, lengths[n], path, f"annotation {a['id']}", size))
             for a in annotations
@@ -35,7 +45,7 @@ def read(root: Path, split: Split, seed: int) -> Records:
         return Sample(
             sample_id=sample_name(str(video["id"]), frames, lengths[n]),
             task=split.task,
-            frames=lazy_frames([images / video["file_names"][t] for t in frames]),
+            frames=lazy_frames(files),
             prompt=prompt,
             objects=tuple(
                 ObjectTrack(a["id"], places[position], masks, bool(a.get("iscrowd"))) for a, position, masks in seen
