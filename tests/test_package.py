@@ -18,7 +18,8 @@ ROOT = Path(x2sam.__file__).parent
 # fmt: off
 ORDER = [
     "version", "errors", "masks", "types", "tasks", "config",
-    "outlines", "pictures", "video", "streams", "media", "regions", "prompts", "requests", "vision", "processing",
+    "outlines", "pictures", "video", "streams", "media", "regions", "prompt_maps", "prompts", "requests", "vision",
+    "processing",
     "model", "released", "checkpoints", "candidates", "answer", "tracking", "propagation", "keyframes",
     "draw", "labelstudio", "export", "formats", "result", "client",
     "state", "strands", "live", "session", "speed", "predictor", "bench",
