@@ -66,7 +66,7 @@ def test_saved_and_loaded_is_the_same_bit_for_bit(
     assert not loaded.training
     ids = torch.arange(1, 20)[None]
     assert torch.equal(loaded.understand(ids).states, original.understand(ids).states)
-    head, embeddings = loaded.language.qwen.lm_head.weight, loaded.get_input_embeddings().weight
+    head, embeddings = loaded.language.model.lm_head.weight, loaded.get_input_embeddings().weight
     assert (head is embeddings) is tied
     config = (AutoConfig if auto else X2SamConfig).from_pretrained(tmp_path)
     assert type(config) is X2SamConfig
@@ -115,7 +115,7 @@ def test_an_adapter_is_merged_as_its_own_library_merges_it(adapted: X2SamModel) 
     assert not missing.unexpected_keys
     assert sum(".lora_" in n for n in own) == 2 * 7 * 2
     theirs = wrapped.merge_and_unload().state_dict()
-    ours = adapted.language.qwen.state_dict()
+    ours = adapted.language.model.state_dict()
     assert ours.keys() == theirs.keys()
     for name, tensor in theirs.items():
         assert torch.allclose(ours[name], tensor, atol=1e-6), name

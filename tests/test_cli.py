@@ -170,7 +170,7 @@ def test_the_task_table_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_wrong_recipe_names_the_right_ones(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(["train", "joint_nana"], capsys)
     assert code == 2
-    assert "joint_nano" in err
+    assert "prompted_nano" in err
 
 
 def test_the_world_can_be_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -242,8 +242,8 @@ def supervised(model: X2SamModel) -> tuple[Tensor, Tensor]:
 
 def test_the_language_loss_is_the_usual_one(model: X2SamModel) -> None:
     normed, labels = supervised(model)
-    logits = model.language.qwen.lm_head(normed)
-    theirs = model.language.qwen.loss_function(logits, labels, vocab_size=logits.shape[-1])
+    logits = model.language.model.lm_head(normed)
+    theirs = model.language.model.loss_function(logits, labels, vocab_size=logits.shape[-1])
     assert torch.allclose(model.language.loss(normed, labels), theirs, rtol=1e-6)
     assert torch.allclose(theirs, F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()))
 
@@ -251,7 +251,7 @@ def test_the_language_loss_is_the_usual_one(model: X2SamModel) -> None:
 def test_only_supervised_words_get_logits(model: X2SamModel) -> None:
     normed, labels = supervised(model)
     seen: list[torch.Size] = []
-    hook = model.language.qwen.lm_head.register_forward_hook(lambda _, args, __: seen.append(args[0].shape))
+    hook = model.language.model.lm_head.register_forward_hook(lambda _, args, __: seen.append(args[0].shape))
     model.language.loss(normed, labels)
     nothing = model.language.loss(normed, torch.full_like(labels, -100))
     hook.remove()

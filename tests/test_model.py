@@ -338,7 +338,7 @@ def test_speaking_with_a_cache_is_speaking_without(reader: X2SamModel) -> None:
             read = reader.understand(**{**batch, "input_ids": ids, "attention_mask": torch.ones_like(ids)})
         else:
             read = reader.understand(**{**batch, "input_ids": ids, "attention_mask": None})
-        ids = torch.cat([ids, reader.language.qwen.lm_head(read.normed[:, -1:]).argmax(-1)], 1)
+        ids = torch.cat([ids, reader.language.model.lm_head(read.normed[:, -1:]).argmax(-1)], 1)
     assert torch.equal(spoken.input_ids, ids)
     assert heard == ids[0, -6:].tolist()
     assert len(set(heard)) > 1
@@ -349,9 +349,9 @@ def test_speaking_with_a_cache_is_speaking_without(reader: X2SamModel) -> None:
 def say(monkeypatch: pytest.MonkeyPatch, model: X2SamModel, ids: list[int]) -> None:
     """Make the model speak ``ids``, whatever it would rather say."""
     script = iter(ids)
-    rows = model.language.qwen.lm_head.weight.shape[0]
+    rows = model.language.model.lm_head.weight.shape[0]
     logits = lambda states: torch.nn.functional.one_hot(torch.tensor([next(script)]), rows).float()  # noqa: E731
-    monkeypatch.setattr(model.language.qwen.lm_head, "forward", logits)
+    monkeypatch.setattr(model.language.model.lm_head, "forward", logits)
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ ROOT = Path(x2sam.__file__).parent
 ORDER = [
     "version", "errors", "masks", "types", "tasks", "config",
     "outlines", "names", "signatures", "pictures", "timeline", "display", "videofile", "video", "cameras", "streams",
-    "media", "regions", "marks", "prompts", "requests", "vision", "processing",
+    "media", "regions", "prompt_maps", "marks", "prompts", "requests", "vision", "processing",
     "model", "released", "checkpoints", "candidates", "answer", "tracking", "propagation", "keyframes",
     "draw", "labelstudio", "export", "formats", "result", "client",
     "state", "strands", "live", "session", "speed", "predictor", "bench",

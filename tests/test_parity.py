@@ -171,7 +171,7 @@ def subset_and_base() -> tuple[dict[str, StoredTensor], dict[str, StoredTensor]]
 
 def test_both_forms_of_the_release_are_understood() -> None:
     subset, base = subset_and_base()
-    tied = {"language.qwen.lm_head.weight"}
+    tied = {"language.model.lm_head.weight"}
     for weights, below in ((subset, base), (stored(released("full")), {})):
         plan = plan_import(weights, below, config_4b(), lora_alpha=256)
         assert {name: tensor.shape for name, tensor in plan.items()} == {

@@ -88,7 +88,7 @@ def test_two_prompts_on_one_medium_equal_two_calls(model: X2Sam) -> None:
 
 def test_the_medium_is_read_once(model: X2Sam, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = {"encode": 0, "visual": 0}
-    encode, visual = model.model.encode, model.model.language.qwen.model.visual.forward
+    encode, visual = model.model.encode, model.model.language.model.model.visual.forward
 
     def count(name: str, function: Any) -> Any:
         def counted(*args: Any, **kwargs: Any) -> Any:
@@ -98,7 +98,7 @@ def test_the_medium_is_read_once(model: X2Sam, monkeypatch: pytest.MonkeyPatch) 
         return counted
 
     monkeypatch.setattr(model.model, "encode", count("encode", encode))
-    monkeypatch.setattr(model.model.language.qwen.model.visual, "forward", count("visual", visual))
+    monkeypatch.setattr(model.model.language.model.model.visual, "forward", count("visual", visual))
     session = model.open(picture())
     for prompt in ("a cat", "a dog", "a bird"):
         session.segment(prompt)

@@ -131,13 +131,13 @@ def test_what_the_answer_marks_does_not_replace_what_was_asked(
     asked = request(model, 1).picture().phrase(3).words(2)
     said = [config.phrase_start_token_id, 5, config.phrase_end_token_id, config.seg_token_id]
     script = iter(said)
-    rows = model.language.qwen.lm_head.weight.shape[0]
+    rows = model.language.model.lm_head.weight.shape[0]
 
     def head(_: Tensor) -> Tensor:
         return torch.nn.functional.one_hot(torch.tensor([next(script)]), rows).float()
 
     before = model.understand(**collate([asked])).guidance
-    monkeypatch.setattr(model.language.qwen.lm_head, "forward", head)
+    monkeypatch.setattr(model.language.model.lm_head, "forward", head)
     spoken = model.understand(**collate([asked]), max_new_tokens=len(said))
     assert spoken.input_ids[0, -len(said) :].tolist() == said
     assert spoken.guidance.has_seg.all()

@@ -8,11 +8,11 @@ import re
 
 import pytest
 import torch
-from conftest import GOLDEN, Request, awake, clips, close, collate, targets
+from conftest import GOLDEN, Request, awake, clips, close, collate, new_small_model, small_config, targets
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
-from x2sam.config import nano, preset, tiny
+from x2sam.config import preset, tiny
 from x2sam.errors import InputError
 from x2sam.model.language import share
 from x2sam.model.modeling import X2SamModel
@@ -121,7 +121,7 @@ def test_only_adapters_train_with_the_adapter_library(own_model: X2SamModel) -> 
     """`PreTrainedModel.add_adapter`, as the library's own documentation has it."""
     ids = collate([Request(own_model.config).words(4).phrase(3).seg()])
     before = own_model.understand(**ids).states
-    own_model.add_adapter(LoraConfig(r=2, target_modules=r"language\.qwen\.model\.language_model\..*_proj"))
+    own_model.add_adapter(LoraConfig(r=2, target_modules=r"language\.model\.model\.language_model\..*_proj"))
     assert {n.split(".lora_")[1][0] for n, p in own_model.named_parameters() if p.requires_grad} == {"A", "B"}
     assert torch.equal(own_model.understand(**ids).states, before)
     wake_adapters(own_model)
@@ -138,7 +138,7 @@ def test_merged_adapters_give_the_same_outputs(library: bool, own_model: X2SamMo
     wrapped = None
     if library:
         wrapped = get_peft_model(
-            own_model.language.qwen.model.language_model, LoraConfig(r=2, target_modules=r".*_proj")
+            own_model.language.model.model.language_model, LoraConfig(r=2, target_modules=r".*_proj")
         )
     else:
         prepare_stage(own_model, "joint", LORA)
@@ -163,7 +163,7 @@ def test_a_stage_that_does_not_fit(stage: str, own_model: X2SamModel) -> None:
 
 def lexical_model() -> X2SamModel:
     config = tiny()
-    config.lexical_conditions, config.alignment_weight = True, 2.0
+    config.lexical_conditions, config.meaning_layers, config.alignment_weight = True, (1, 2), 2.0
     config.mask_refinements, config.prompted_queries = 1, 3
     torch.manual_seed(0)
     return awake(X2SamModel(config))
@@ -172,7 +172,8 @@ def lexical_model() -> X2SamModel:
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_name_in_the_table_means_something(stage: str) -> None:
     """A part that is renamed must not silently stop training."""
-    names = [name for name, _ in lexical_model().named_parameters(remove_duplicate=False)]
+    models = (lexical_model(), new_small_model())
+    names = [name for model in models for name, _ in model.named_parameters(remove_duplicate=False)]
     assert all(any(name.startswith(start) for name in names) for start in STAGES[stage])
 
 
@@ -205,8 +206,8 @@ def test_the_names_stage_asks_neither_language_model_nor_decoder() -> None:
     assert not unreached
 
 
-def test_the_talk_stage_decodes_no_masks_and_trains_the_language_model_alone() -> None:
-    model = lexical_model()
+def test_the_talk_stage_decodes_no_masks_and_trains_the_language_side_around_its_model() -> None:
+    model = new_small_model()
     prepare_stage(model, "talk")
     config = model.config
     batch = collate([Request(config, 1).picture().phrase(3).seg(), Request(config, 2).picture().phrase(2).seg()])
@@ -215,33 +216,42 @@ def test_the_talk_stage_decodes_no_masks_and_trains_the_language_model_alone() -
     out = model(**batch, labels=labels, frames=clips(config, 2, 1), targets=wanted)
     assert set(out.parts) == {"loss_align"}
     out.parts["loss_align"].backward(retain_graph=True)
-    layer = model.language.qwen.model.language_model.layers[0].mlp.up_proj.weight
-    assert layer.grad.abs().sum() > 0, "what a condition means reaches the layers through what the features answer"
+    added = model.language.added.weight
+    assert added.grad.abs().sum() > 0, "what a condition means reaches the markers through what the features answer"
+    before = added.grad.clone()
     out.loss_language.backward()
+    assert not torch.equal(added.grad, before)
     trained = {n for n, p in model.named_parameters() if p.grad is not None}
-    assert all(n.startswith(("language.", "alignment.place.")) for n in trained)
-    assert model.language.lexical.weight.grad is None
+    assert trained == {n for n, p in model.named_parameters() if p.requires_grad}
+    assert all(n.startswith(STAGES["talk"]) for n in trained)
 
 
-def test_the_context_says_how_much_a_word_counts() -> None:
-    """From nothing to twice; at first, and where there is no context, every word counts once."""
-    model = lexical_model()
+def test_adapters_reach_every_layer_of_a_causal_language_model() -> None:
+    model = new_small_model()
+    prepare_stage(model, "joint", LORA)
+    adapted = {n.split(".lora_")[0] for n, p in model.named_parameters() if ".lora_" in n}
+    assert len(adapted) == 3 * 7
+    merge_lora(model)
+    assert set(model.state_dict()) == set(new_small_model().state_dict())
+
+
+def test_the_context_adds_to_what_phrases_say_by_themselves() -> None:
+    """At first nothing; the same of every token of a phrase, and what it says reaches every one."""
+    model = new_small_model()
     language, config = model.language, model.config
     ids = torch.tensor([[config.phrase_start_token_id, 10, 11, config.phrase_end_token_id]])
-    spans = torch.zeros_like(ids)
-    states = torch.zeros(1, 4, config.language_config.text_config.hidden_size)
-    states[0, 1, 0], states[0, 2, 0] = 1, -1
-    spelled = language.spell(ids)
+    spans, states = torch.zeros_like(ids), torch.randn(1, 4, 48)
     with torch.no_grad():
-        alone = language.guide(None, spans, ids, spelled).tokens
-        context = language.prompt_projector(states)
-        first = language.guide(states, spans, ids, spelled).tokens - context
-        language.relevance[0] = 50
-        weighed = language.guide(states, spans, ids, spelled).tokens - context
-    assert torch.allclose(first, alone, atol=1e-6)
-    assert torch.allclose(weighed[0, 1], 2 * alone[0, 1], atol=1e-5)
-    assert torch.allclose(weighed[0, 2], torch.zeros(()), atol=1e-5)
-    assert alone[0, 2].abs().max() > 1e-3
+        meanings = language.meanings(ids, spans, language.spell(ids))
+        alone = language.guide(None, spans, ids, meanings)
+        both = language.guide(states, spans, ids, meanings)
+        assert close(alone.tokens, language.lexical(meanings).expand(1, 4, -1))
+        assert close(alone.conditions[:, 0], language.lexical(meanings)[:, 0])
+        assert close(both.tokens, alone.tokens + language.prompt_projector(states))
+        initialise(model)
+        assert close(
+            language.guide(states, spans, ids, meanings).tokens, language.guide(None, spans, ids, meanings).tokens
+        )
 
 
 def test_a_condition_may_be_answered_by_where_a_pixel_is() -> None:
@@ -253,29 +263,13 @@ def test_a_condition_may_be_answered_by_where_a_pixel_is() -> None:
     with torch.no_grad():
         guidance = model.understand(**batch).guidance
         model.alignment.place.code.weight.zero_()
-        before = model._align(guidance, alike)
+        before = model._align(guidance, alike, None)
         model.alignment.place.code.weight[:, : model.alignment.place.code.in_features // 2] = 1.0  # of rows only
-        after = model._align(guidance, alike)
+        after = model._align(guidance, alike, None)
     assert before.shape == after.shape == (1, 2, 5, 7)
     assert before.flatten(2).std(-1).max() < 1e-5
     assert after.std(2).min() > 1e-3
     assert after.std(3).max() < 1e-5
-
-
-def test_a_new_language_model_says_more_than_its_last_word() -> None:
-    """Beside embeddings of 1, layers that start at 0.02 leave nearly nothing but the last word."""
-    config = tiny()
-    config.lexical_conditions = True
-    torch.manual_seed(0)
-    model = X2SamModel(config).eval()
-    ids = torch.randint(0, 250, (8, 12))
-    ids[:, -1] = 5
-    with torch.no_grad():
-        initialise(model)
-        spread = model.understand(ids).states[:, -1].std(0).mean()
-    assert spread > 0.1
-    norm = model.language.qwen.model.language_model.norm.weight
-    assert torch.allclose(norm, torch.tensor(norm.numel() ** -0.5)), "a tied head meets embeddings of 1"
 
 
 def test_the_joint_stage_also_aligns_words_and_mask_features() -> None:
@@ -292,10 +286,11 @@ def test_the_joint_stage_also_aligns_words_and_mask_features() -> None:
 
 def test_what_shall_start_as_nothing_does() -> None:
     """`transformers` passes over modules without parameters of their own in code that is not its own."""
-    model = X2SamModel(nano())
+    model = X2SamModel(small_config())
     silent = [layer.text_attention.o_proj for layer in model.mask_decoder.layers]
     silent += [block.linear2 for block in model.pixel_decoder.refine[1:]]
-    silent += [model.pixel_decoder.refine[0].code, model.alignment.place.code]
+    silent += [model.pixel_decoder.refine[0].code, model.alignment.place.code, model.alignment.project]
+    silent += [model.language.eyes.merger[-1], model.language.eyes.place.code]
     assert all(not parameter.any() for module in silent for parameter in module.parameters())
     attention = X2SamModel(tiny()).pixel_decoder.decoder.encoder.layers[0].self_attn
     ring = attention.sampling_offsets.bias.view(attention.n_heads, -1, 2)

@@ -162,9 +162,7 @@ def pull(
 
 @app.command()
 def train(
-    recipe: Annotated[
-        str, typer.Argument(help="agnostic_nano, names_nano, words_nano, talk_nano, joint_nano, joint_4b or finetune.")
-    ],
+    recipe: Annotated[str, typer.Argument(help="prompted_nano, talk_nano, joint_4b or finetune.")],
     overrides: Annotated[MaybeTexts, typer.Argument(help="key=value, for example: updates=100 lr=1e-4")] = None,
     data: Annotated[
         Optional[Path],  # noqa: UP045

@@ -200,6 +200,12 @@ class X2SamConfig(PreTrainedConfig):
                 f"Got region_points={self.region_points}, region_tokens={self.region_tokens}",
                 "points to be a multiple of tokens",
             )
+        layers = self.text_config.num_hidden_layers
+        if not 0 <= self.conditions_layer < layers or any(not 0 < n <= layers for n in self.meaning_layers):
+            raise InputError(
+                f"Got conditions_layer={self.conditions_layer}, meaning_layers={self.meaning_layers}",
+                f"layers of the {layers} that there are; conditions_layer=0 for the last",
+            )
         if not set(self.memory_levels) <= {0, 1, 2}:
             raise InputError(f"Got memory_levels={self.memory_levels}", "a selection of 0, 1 and 2")
 

@@ -47,7 +47,7 @@ def prompt_maps(
             _draw(maps[i], region)
         before = carried[i] if i < len(carried) else None
         if before is not None:
-            maps[i, CARRIED] = _cover(before, cells)
+            maps[i, CARRIED], maps[i, SINGLE] = _cover(before, cells), 0.0
     return maps
 
 

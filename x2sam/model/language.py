@@ -108,8 +108,9 @@ class LanguageSide(nn.Module):
                 self.adapters[f"{number} {name.rpartition('.')[2]}"] = adapter
                 linear.register_forward_hook(partial(_adapt, adapter))
         self.background = nn.Embedding(1, config.hidden_dim)
-        self.register_buffer("meaning_centre", torch.zeros(config.meaning_size))
-        self.register_buffer("meaning_spread", torch.ones(config.meaning_size))
+        if config.lexical_conditions:
+            self.register_buffer("meaning_centre", torch.zeros(config.meaning_size))
+            self.register_buffer("meaning_spread", torch.ones(config.meaning_size))
         """Early states of phrases lie far from zero, and all on one side: a meaning is what they have beyond that."""
         self._meanings: OrderedDict[tuple[Any, ...], Tensor] = OrderedDict()
         if config.rotary_dtype != "float32":
@@ -268,9 +269,11 @@ class LanguageSide(nn.Module):
             with torch.set_grad_enabled(learns):
                 states = self._read_phrases([phrase for _, phrase in part], weight.device)
             known |= {key: state for (key, _), state in zip(part, states, strict=True)}
-        if not learns:
+        if learns:
+            self.forget()
+        else:
             self._meanings.update(known)
-            for oldest in list(self._meanings)[: len(self._meanings) - MEANINGS]:
+            for oldest in list(self._meanings)[: max(len(self._meanings) - MEANINGS, 0)]:
                 self._meanings.pop(oldest, None)
         return [known[key] for key in keys]
 

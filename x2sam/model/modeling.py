@@ -469,7 +469,9 @@ class X2SamModel(Started, PreTrainedModel):
             alone: each condition has one mask, as in `segment`.
             drawn: ``[B, T, C, len(CHANNELS), h, w]``, what is drawn or remembered on every frame.
         """
-        features = None
+        features, prompted = None, self._draws(alone)
+        if prompted and self.without_decoder:
+            targets = None
         if frames is not None and (targets is not None or region_masks is not None):
             features = self.encode(frames.flatten(0, 1))
         guidance, loss_language, marked = None, None, None
@@ -502,7 +504,6 @@ class X2SamModel(Started, PreTrainedModel):
             guidance = understanding.guidance
             if labels is not None and understanding.normed is not None:
                 loss_language = self.language.loss(understanding.normed, labels)
-        prompted = self._draws(alone)
         if guidance is not None and share_conditions and not prompted:
             guidance = share(guidance)
         loss_segmentation, parts = None, None

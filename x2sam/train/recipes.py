@@ -157,25 +157,26 @@ _NANO: dict[str, Any] = {
     "world_size": 224,
     "clip_length": 3,
     "video_accumulation": 1,
-    "frozen": "mask_encoder.backbone.",
-    "slow_prefix": "recognition.",
-    "slow_scale": 0.1,
+    "frozen": "mask_encoder.backbone.,recognition.",
     "decay_vectors": False,
     "beta2": 0.98,
     "updates": 1_000_000,
     "validation_samples": 0,
+    "precision": "bf16",
     "threads": 1,
 }
-"""What the stages of nano share: the backbone stays as it is. Their length is told in minutes."""
+"""What the stages of nano share: the backbone, and what names look like to it (`x2sam.train.names`), stay as they are.
+Made for one core in bfloat16; their length is told in minutes."""
 
 
 def prompted_nano() -> TrainConfig:
-    """First stage of nano: the prompted head learns to draw what is clicked, boxed, carried over or named."""
+    """After `x2sam.train.names`: nano's head learns to draw what is clicked, boxed, carried over or named."""
     return TrainConfig(
         out="runs/prompted_nano",
         **_NANO,
+        init="runs/names_nano/model",
         stage="prompted",
-        tasks={"photos/img_intseg": 5, "photos/img_refseg": 3, "photos/vid_objseg": 1},
+        tasks={"photos/img_intseg": 4, "photos/img_refseg": 4, "photos/img_genseg": 2, "photos/vid_objseg": 1},
         image_batch=6,
         video_batch=2,
         lr=1e-3,
@@ -190,7 +191,7 @@ def talk_nano() -> TrainConfig:
         **_NANO | {"slow_prefix": "language.eyes.", "slow_scale": 2.5},
         init="runs/prompted_nano/model",
         stage="talk",
-        tasks={"photos/img_chat": 1},
+        tasks={"photos/img_chat": 3, "photos/img_gcgseg": 2},
         image_batch=8,
         lr=4e-4,
         max_minutes=45,

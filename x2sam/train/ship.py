@@ -1,6 +1,6 @@
 """Make a trained model ready to be used: calibrate when it says "not there", round to float16, write the folder.
 
-python -m x2sam.train.ship runs/joint_nano/model photos nano
+python -m x2sam.train.ship runs/talk_nano/model photos nano
 
 The thresholds come from the validation tenth of a folder of photos.
 """
