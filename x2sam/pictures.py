@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -29,6 +30,8 @@ SHORTEST = 20
 """Milliseconds; shorter delays of animations, and none, count as ``USUAL``, as in browsers."""
 USUAL = 100
 DNG_VERSION = 50706
+BROKEN = (EOFError, OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, RuntimeError, struct.error)
+"""What Pillow and its plug-ins raise over files that are damaged."""
 
 
 def open_picture(source: Path | bytes, name: str) -> Image.Image | None:
@@ -49,7 +52,7 @@ def open_picture(source: Path | bytes, name: str) -> Image.Image | None:
                 raise _refused(name, kind) from None
             return None
         image = _open_heif(source, name, head)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (*BROKEN, Image.DecompressionBombError) as error:
         raise MediaError(f"Got {name}, which cannot be opened ({error})", "a picture or a video") from None
     if image.format in ("JPEG", "MPO") and Path(name).suffix.lower() in MOTION_JPEG:
         image.close()
@@ -82,7 +85,7 @@ def _open_heif(source: Path | bytes, name: str, head: bytes) -> Image.Image:
         image = HeifImageFile(BytesIO(source) if isinstance(source, bytes) else source)
         if not turns_itself(head):
             image.getexif()[0x0112] = image.info.get("original_orientation") or 1
-    except (OSError, ValueError, SyntaxError, RuntimeError, EOFError) as error:
+    except BROKEN as error:
         raise MediaError(f"Got {name}, a HEIC picture that is damaged ({_line(error)})", "a whole picture") from None
     return image
 
@@ -110,7 +113,7 @@ def pages(image: Any, look: Callable[[], object] = lambda: None) -> Iterator[int
         for number in count():
             try:
                 image.seek(number)
-            except (EOFError, OSError, SyntaxError, ValueError):
+            except BROKEN:
                 return
             look()
             reduced = image.tag_v2.get(254, 0) & (REDUCED | MASK) or image.tag_v2.get(255) == 2
@@ -123,7 +126,7 @@ def pages(image: Any, look: Callable[[], object] = lambda: None) -> Iterator[int
         for number in count():
             try:
                 image.seek(number)
-            except (EOFError, OSError, SyntaxError, ValueError):
+            except BROKEN:
                 return
             look()
             yield number
@@ -177,7 +180,7 @@ class Animation:
                 image.seek(page)
                 if image.format != "TIFF":  # whose pages have no times
                     image.load()
-            except (EOFError, OSError, SyntaxError, ValueError) as error:
+            except BROKEN as error:
                 got = f"only {len(self._pages)} of its frames can be read ({error})"
                 self.warnings.append(f"{name} ends early: {got}")
                 break
@@ -196,7 +199,11 @@ class Animation:
         """One frame ``[H, W, 3]``."""
         if self._image is None:
             self._image = open_picture(self._source, self._name)
-        self._image.seek(self._pages[index])
+        try:
+            self._image.seek(self._pages[index])
+        except BROKEN as error:
+            got = f"Got {self._name}, whose frame {index} cannot be read ({_line(error)})"
+            raise MediaError(got, "a whole animation") from None
         return flatten(self._image, self._name)
 
 
@@ -244,7 +251,7 @@ def read_pixels(path: str | Path, indices: bool = False) -> tuple[NDArray[Any], 
 def _load(image: Image.Image, name: str) -> None:
     try:
         image.load()
-    except (OSError, ValueError, SyntaxError) as error:
+    except BROKEN as error:
         raise MediaError(
             f"Got {name}, which is damaged or cut off ({error})", "a whole picture", "Copy or download it again"
         ) from None
