@@ -387,7 +387,7 @@ LIVING = still(
         ("A kitchen containing bicycles and dog.", {"dog": [3]}),
         ("No dog, a dog park, the dog's bone, a hot dog, a man without a bike.", {"a man": [1]}),
         ("A statue of a man.", {}),
-        ("A man dogs a woman who bikes.", {"A man": [1]}),
+        ("A woman who bikes past.", {"A woman": [1]}),
     ],
 )
 def test_phrases_of_captions_mean_what_is_labelled(caption: str, wanted: dict[str, list[int]]) -> None:
@@ -416,9 +416,10 @@ def test_questions_have_answers_that_are_sure() -> None:
         for _ in range(60):
             question, answer = form(LIVING) or ("", "")
             told.setdefault(question, set()).add(answer)
-    first = {question: {answer[:2] for answer in answers} for question, answers in told.items()}
-    assert first["Is there a dog?"] == {"Ye"}
-    assert first["Is there a cat?"] == {"No"}
+            if form is exists:
+                (named,) = said_in(question, frozenset().union(*THINGS))
+                assert answer.startswith("No" if named & {"cat", "horse"} else "Yes"), question
+    assert sum(any(a.startswith("No") for a in answers) for answers in told.values()) > 3
     assert told["How many people are there?"] <= {"Two.", "Two people.", "There are two people."}
     assert told["Where is the dog?"] <= {"On the right.", "The dog is on the right."}
     assert told["What is on the right?"] <= {"A dog.", "There is a dog on the right."}
@@ -441,8 +442,7 @@ def test_what_answers_a_question_is_all_that_fits_and_known_everywhere() -> None
     assert "What could you ride?" in asked
     assert "Which animal has feathers?" not in asked, "nobody says that there is no bird"
     assert not {"What lives in a stable?", "Which animals eat grass?"} & set(asked), "perhaps the dog"
-    names = set(frozenset().union(*(use.yes for use in USES)))
-    assert frozenset().union(*THINGS) <= names | {"chair"}
+    assert frozenset().union(*THINGS) <= frozenset().union(*(use.yes for use in USES))
     assert all(len(use.wordings) >= 2 and not use.yes & use.maybe for use in USES)
 
 

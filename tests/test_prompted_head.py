@@ -98,7 +98,9 @@ def test_the_best_mask_is_as_likely_as_the_thing_itself_and_only_clicks_have_thr
     scores = masks.scores()
     there = torch.where(masks.pointed, 1.0, masks.presence.sigmoid())
     assert torch.allclose(scores.amax(1), there), "what is pointed at is there"
-    assert torch.equal(scores[masks.single].argsort(1), masks.quality[masks.single].argsort(1))
+    clicks, quality = scores[masks.single], masks.quality[masks.single]
+    assert torch.equal(clicks[:, 1:].argsort(1), quality[:, 1:].argsort(1)), "the others follow by their quality"
+    assert bool((clicks[:, :1] > clicks[:, 1:]).all()), "the first is what a click usually means"
     assert bool((scores[masks.single] > 0).all())
     assert torch.allclose(scores[~masks.single][:, 0], there[~masks.single])
     assert not scores[~masks.single][:, 1:].any()

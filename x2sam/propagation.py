@@ -95,6 +95,13 @@ class Propagation:
         return ((said * weight).sum(-1) / weight.sum(-1).clamp_min(1e-6)).view(-1, height, width)
 
 
+    def may_be(self, look: Tensor) -> Tensor | None:
+        """Where each object may be on the next frame ``[C, h, w]``: where it was carried to, or still where it was. Who
+        looks at the frame as well leaves out what is too much; what is missing from a hint is hard to find again."""
+        carried = self.carry(look)
+        return None if carried is None else torch.maximum(carried, self.recent[-1].masks)
+
+
 def _resized(mask: Tensor, size: torch.Size) -> Tensor:
     return F.interpolate(mask[None, None].float(), size, mode="bilinear", antialias=True)[0, 0].clamp(0, 1)
 

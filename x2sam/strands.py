@@ -93,15 +93,17 @@ class Strand:
         else:
             elapsed = 1 if self.last is None else abs(index - self.last)
             self.last = index
-            here = self.carried.carry(look) if self.carried is not None and look is not None else None
-            known = () if here is None else [mask if bool((mask > 0).any()) else None for mask in here]
+            alone, here, hints = session.alone(self.request), None, None
+            if self.carried is not None and look is not None:
+                # A model that draws for itself is shown what is carried; else the answer is chosen by it.
+                hints, here = (self.carried.may_be(look), None) if alone else (None, self.carried.carry(look))
+            known = () if hints is None else [mask if bool((mask > 0).any()) else None for mask in hints]
             prediction, self.bank = session.decode(index, frame, self.asked, self.bank, known)
-            alone = session.alone(self.request)  # what is carried has been drawn by the model then
             segments = frame_result(
                 *(self.asked, self.options, self.tracker, prediction, index, time, size),
                 recent=self.recent,
                 carried=self.carried,
-                here=None if alone else here,
+                here=here,
                 look=look,
                 elapsed=elapsed,
             ).segments

@@ -91,7 +91,9 @@ def ship(source: Path, photos: Path, name: str, samples: int = 150) -> Path:
         half.save_pretrained(folder)
         model.processor.save_pretrained(folder)
         tokenizer = folder / "tokenizer.json"  # written with a line for every token
-        tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text("utf-8")), ensure_ascii=False), "utf-8")
+        tokenizer.write_text(
+            json.dumps(json.loads(tokenizer.read_text("utf-8")), ensure_ascii=False, separators=(",", ":")), "utf-8"
+        )
 
     write_folder(WEIGHTS / name, write)
     return WEIGHTS / name

@@ -58,6 +58,7 @@ USES = (
          maybe="laptop, cell phone"),
     _use("laptop, keyboard", "What could you type a letter on?", "What has keys to type with?",
          maybe="cell phone, remote"),
+    _use("mouse", "What moves the pointer on a screen?", "Which part of a computer is clicked?"),
     _use("cell phone", "With what could you call a friend?", "What rings when somebody calls?"),
     _use("remote", "What changes the channel?", "What switches the tv on from the couch?", maybe="cell phone"),
     _use("book", "What can one read?", "What has many pages?", "What would you find in a library?",
@@ -68,6 +69,7 @@ USES = (
     _use("spoon", "With what would you eat soup?", "With what could you stir tea?"),
     _use("cup, wine glass, bottle", "What can one drink from?", "What holds a drink?",
          maybe="bowl, vase"),
+    _use("bowl", "What would you eat soup out of?", "In what could you mix a salad?", maybe="cup"),
     _use("bottle", "What is closed with a cap or a cork?", "What is wine sold in?"),
     _use("vase", "In what do cut flowers stand?", "Where would you put a bunch of roses?",
          maybe="potted plant, bottle, cup, wine glass, flower"),
@@ -102,6 +104,7 @@ USES = (
     _use("surfboard", "What do people stand on in the waves?", "What would you take along to ride a wave?"),
     _use("skateboard", "Which board has wheels?", "What does one do tricks with on a ramp?"),
     _use("tennis racket, baseball bat", "With what does one hit a ball?", "What does a player swing?"),
+    _use("baseball glove", "With what does one catch a ball?", "What does a catcher wear on the hand?"),
     _use("kite", "What needs wind to fly?", "What flies on a string?"),
     _use("teddy bear", "Which soft toy would a child take to bed?", "What is stuffed and soft to hug?"),
     _use("traffic light, stop sign", "What tells drivers to stop?", "What should every driver watch for?"),
@@ -118,6 +121,7 @@ USES = (
     _use("horse, cow, sheep", "Which animals live on a farm?", "Which animals eat grass?", "What lives in a stable?",
          maybe="dog, cat, bird, zebra, elephant, giraffe"),
     _use("bird", "Which animal has feathers?", "Which animal lays eggs?", "Which animal has a beak?"),
+    _use("bear", "Which animal sleeps all winter?", "Which animal likes honey?", maybe="teddy bear"),
     _use("elephant", "Which animal has a trunk?", "Which is the heaviest animal on land?"),
     _use("giraffe", "Which animal has the longest neck?", "Which animal eats from high trees?"),
     _use("zebra", "Which animal has stripes?", "What looks like a striped horse?", maybe="cat"),
@@ -181,8 +185,7 @@ def reasoned(draft: Draft) -> Content | None:
 
 def _said(draft: Draft, names: list[str]) -> str | None:
     """Which names answer a question; None where none does."""
-    counts = {name: draft.count(draft.photo.called(name)) for name in names}
-    one = {name for name, count in counts.items() if count == 1 or is_plural(name)}
-    words = [f"the {name if name in one else plural(name)}" for name in names]
-    several = len(names) > 1 or not one or any(is_plural(name) for name in one)
-    return f"{'They are' if several else 'It is'} {listed(words)}." if names else None
+    several = {n for n in names if len(draft.names()[n]) > 1 or draft.names()[n][0].inst == "many"}
+    words = [f"the {plural(name) if name in several else name}" for name in names]
+    many = len(names) > 1 or several or any(map(is_plural, names))
+    return f"{'They are' if many else 'It is'} {listed(words)}." if names else None
