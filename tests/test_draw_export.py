@@ -477,7 +477,7 @@ def test_every_format_writes_where_it_is_told_and_nothing_else(tmp_path, photo, 
 
 @pytest.mark.parametrize("name", [n for n, row in export.FORMATS.items() if "video" in row.media])
 def test_nothing_is_left_when_writing_fails(tmp_path, clip, name, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("power cut")
 
     for target, attribute in [(RLE, "to_coco"), (RLE, "decode"), (labelstudio, "_box_at"), (formats, "one_ring")]:

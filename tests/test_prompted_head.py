@@ -122,7 +122,7 @@ def test_queries_hold_each_condition_s_masks_and_scores_and_absent_ones_never_an
     prediction = prediction_of(masks, own, guidance)
     assert prediction.class_logits.shape == (2, 2 * MASKS, 3)
     chances = prediction.class_logits.softmax(-1)
-    scores = masks.scores().clamp(1e-4, 1 - 1e-4)
+    scores = masks.scores().clamp(1e-4, 0.99)
     for p, (row, column) in enumerate(own.tolist()):
         queries = slice(column * MASKS, (column + 1) * MASKS)
         assert torch.allclose(chances[row, queries, column], scores[p], atol=1e-6)

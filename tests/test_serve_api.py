@@ -154,7 +154,7 @@ def test_forms_of_bodies_and_masks(service: Any) -> None:
     form = {name: value if isinstance(value, str) else json.dumps(value) for name, value in about.items()}
     sent = WEB.post(f"{service.url}/v1/segment", files={"file": ("../../etc/a b.png", png())}, data=form)
     assert embedded.status_code == sent.status_code == 200, sent.text
-    assert sent.json()["media"]["name"] == "a_b.png"
+    assert sent.json()["media"]["name"] == "a b.png"
     assert embedded.json()["frames"] == sent.json()["frames"]
     picture = Image.open(BytesIO(base64.b64decode(sent.json()["overlay"])))
     assert picture.size == (80, 60)

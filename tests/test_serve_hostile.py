@@ -206,7 +206,6 @@ BODIES: dict[str, Any] = {
     "many regions": {"regions": [{"point": [1, 1]}] * 1000},
     "an empty region": {"regions": [{}]},
     "two shapes": {"regions": [{"point": [1, 1], "box": [1, 1, 5, 5]}]},
-    "no regions": {"regions": [], "task": "img_intseg"},
     "a frame that is not there": {"regions": [{"point": [1, 1], "frame": 9}]},
     "much text": {"prompt": "x" * 100_000},
     "many names": {"categories": ["x"] * 10_000},

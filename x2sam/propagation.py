@@ -94,7 +94,6 @@ class Propagation:
         weight = (best / TEMPERATURE).softmax(1) * known
         return ((said * weight).sum(-1) / weight.sum(-1).clamp_min(1e-6)).view(-1, height, width)
 
-
     def may_be(self, look: Tensor) -> Tensor | None:
         """Where each object may be on the next frame ``[C, h, w]``: where it was carried to, or still where it was. Who
         looks at the frame as well leaves out what is too much; what is missing from a hint is hard to find again."""

@@ -29,6 +29,8 @@ MOST = 24
 """Conditions of a long list that are drawn; the others are recognised nowhere."""
 PIECES, SMALLEST = 12, 0.05
 """Pieces of a mask that may be things of their own, and the smallest, as a part of the largest."""
+SURE = (1e-4, 0.99)
+"""Scores are told within these: nothing is ever quite sure."""
 SECOND = 0.95
 """How sure another answer to a click is beside the first, at most."""
 SUREST = 5
@@ -173,7 +175,7 @@ def prediction_of(masks: PromptedMasks, own: Tensor, guidance: Guidance) -> Pred
     own: ``[P, 2]``, sample and condition of every prompt.
     """
     batch, count = guidance.conditions.shape[0], guidance.conditions.shape[1] - 1
-    scores = masks.scores().clamp(1e-4, 1 - 1e-4)  # [P, MASKS]
+    scores = masks.scores().clamp(*SURE)  # [P, MASKS]
     nowhere = max(-1e6, torch.finfo(scores.dtype).min)
     rows, columns = own.unbind(1)
     classes = scores.new_full((batch, count, MASKS, count + 1), nowhere)
@@ -205,7 +207,7 @@ def pieces_of(masks: PromptedMasks, own: Tensor, guidance: Guidance) -> Predicti
     own: ``[P, 2]``, sample and condition of every prompt.
     """
     batch, count = guidance.conditions.shape[0], guidance.conditions.shape[1] - 1
-    scores, logits = masks.scores()[:, 0].clamp(1e-4, 1 - 1e-4), masks.logits[:, 0]
+    scores, logits = masks.scores()[:, 0].clamp(*SURE), masks.logits[:, 0]
     found: list[list[tuple[int, int, Tensor]]] = [[] for _ in range(batch)]  # prompt, condition, its place
     for p, (row, condition) in enumerate(own.tolist()):
         labels, pieces = ndimage.label((logits[p] > 0).cpu().numpy(), np.ones((3, 3)))
