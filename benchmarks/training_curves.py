@@ -1,6 +1,6 @@
 """Draw the losses of finished runs, stage by stage, one run after the other, and write their means as a table.
 
-python benchmarks/training_curves.py docs/nano_log runs/agnostic_nano runs/names_nano ...   # .csv and .png
+python benchmarks/training_curves.py docs/nano_log runs/prompted_nano runs/talk_nano   # .csv and .png
 python benchmarks/training_curves.py docs/nano_log                                          # draws the .csv again
 
 Needs matplotlib, which the extra `export` brings.
@@ -21,11 +21,8 @@ from matplotlib.figure import Figure
 PARTS = ("loss_words", "loss_cls", "loss_mask", "loss_dice", "loss_align")
 """As they enter the sum, over all decoder layers."""
 SHOWN = {
-    "agnostic": ("loss_mask", "loss_dice"),
-    "names": ("loss_align",),
-    "words": ("loss_mask", "loss_dice", "loss_align"),
-    "talk": ("loss_words", "loss_align"),
-    "all": PARTS,
+    "prompted": ("loss_cls", "loss_mask", "loss_dice", "loss_align"),
+    "talk": ("loss_words",),
 }
 BINS = 30
 """Rows of a run."""
@@ -45,9 +42,9 @@ def rows_of(run: int, folder: Path) -> Iterator[dict[str, str]]:
 
 def draw(rows: list[dict[str, str]], path: Path) -> None:
     """A panel for every stage; a line breaks where another run of the stage begins."""
-    figure = Figure(figsize=(12, 7), layout="constrained")
-    axes = figure.subplots(2, 3).flat
-    for (stage, parts), panel in zip(SHOWN.items(), axes, strict=False):
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    axes = figure.subplots(1, len(SHOWN))
+    for (stage, parts), panel in zip(SHOWN.items(), axes, strict=True):
         offset, runs = 0, defaultdict(list)
         for row in rows:
             if row["stage"] == stage:
@@ -61,8 +58,6 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
             panel.axvline(offset, color="0.85", zorder=0)
         panel.set(title=stage, xlabel="updates", yscale="log")
         panel.legend()
-    for panel in list(axes):  # what no stage needed
-        panel.set_axis_off()
     figure.savefig(path, dpi=70)
 
 
