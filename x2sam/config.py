@@ -329,6 +329,7 @@ def preset(name: str) -> X2SamConfig:
 def nano() -> X2SamConfig:
     """The small model that ships inside the package: it runs anywhere. SmolLM2-135M and EfficientNet-Lite2 inside."""
     language = AutoConfig.from_pretrained(WEIGHTS / "smollm2")
+    language.name_or_path = ""  # a saved model names no folder of the machine that made it
     added = range(language.vocab_size, language.vocab_size + 7)
     _, _, image, video, seg, phrase_start, phrase_end = added  # the order of `x2sam.train.smollm2`
     return X2SamConfig(
