@@ -168,7 +168,9 @@ junk = st.recursive(
 @given(junk)
 def test_junk_is_refused_and_breaks_nothing(value):
     with suppress(InputError):
-        read_regions(value, SIZE)
+        for region in read_regions(value, SIZE):
+            assert region.rle.area > 0
+            assert region.mask.shape == SIZE
 
 
 @pytest.mark.parametrize("number", [4, np.int64(4), np.uint8(4), 4.0, np.float32(4), torch.tensor(4)])
