@@ -142,7 +142,7 @@ def shaken(value: Any, rng: np.random.Generator, chance: float = 0.06) -> Any:
 
 
 def play(rng: np.random.Generator, folder: Path) -> None:
-    from x2sam.media import open_media
+    from x2sam.media.opening import open_media
 
     every = media()
     path = folder / "file"

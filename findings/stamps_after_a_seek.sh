@@ -1,7 +1,7 @@
 #!/bin/sh
 # PyAV 18.1.0 (FFmpeg 8): after a seek in an MPEG program stream the first packet bears the time stamp of a frame, but is
 # not that frame's packet: it begins in the middle of one, and its size is another. Whoever matches frames by their
-# stamps after a seek shows the wrong one. x2sam knows keys by stamp and size (x2sam/videofile.py).
+# stamps after a seek shows the wrong one. x2sam knows keys by stamp and size (x2sam/media/videofile.py).
 # Output seen:
 #   the key at 55800 has 7286 bytes; after a seek the packet at 55800 has 8187
 # Fails if the packet that comes first is the frame's own.

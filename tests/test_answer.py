@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from x2sam import candidates
-from x2sam.answer import AnswerOptions, Candidate, answer_frame
-from x2sam.candidates import resized_bands
+from x2sam.decoding import candidates
+from x2sam.decoding.answer import AnswerOptions, Candidate, answer_frame
+from x2sam.decoding.candidates import resized_bands
 from x2sam.errors import InputError
 from x2sam.masks import RLE
 from x2sam.tasks import TASKS, Task

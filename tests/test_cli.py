@@ -14,9 +14,9 @@ from PIL import Image
 from test_processing import prompt_for
 
 from x2sam import cli
-from x2sam.export import FORMATS
+from x2sam.media.video import VideoWriter
+from x2sam.results.export import FORMATS
 from x2sam.tasks import TASKS, Task
-from x2sam.video import VideoWriter
 
 TINY = ["--model", "tiny", "--device", "cpu"]
 
@@ -135,7 +135,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 def test_ctrl_c_keeps_what_is_finished(
     media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from x2sam.session import Track
+    from x2sam.tracking.session import Track
 
     advance = Track._advance
 

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from x2sam import cli
-from x2sam.export import FORMATS
+from x2sam.media.video import VideoWriter
+from x2sam.results.export import FORMATS
 from x2sam.tasks import TASKS
-from x2sam.video import VideoWriter
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
-from x2sam import draw, export, formats, labelstudio, outlines
 from x2sam.errors import InputError, MediaError, MissingExtraError
 from x2sam.masks import RLE
-from x2sam.media import open_media
+from x2sam.media.opening import open_media
 from x2sam.regions import from_box, from_points
-from x2sam.result import Result
+from x2sam.results import draw, export, formats, labelstudio, outlines
+from x2sam.results.result import Result
 from x2sam.types import Condition, FrameResult, Prompt, Segment
 
 SIZE = (75, 101)  # odd sides, which H.264 does not take as they are

@@ -36,7 +36,7 @@ from x2sam.data.catalog import open_split
 from x2sam.data.families._folders import windows
 from x2sam.errors import DataError
 from x2sam.masks import RLE
-from x2sam.video import VideoWriter
+from x2sam.media.video import VideoWriter
 
 
 def opened(layout: Layout, root: Path, seed: int = 0, **options: Any) -> Records:

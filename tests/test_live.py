@@ -18,13 +18,13 @@ import torch
 
 from x2sam import X2Sam
 from x2sam.errors import InputError, MediaError
-from x2sam.live import Track
-from x2sam.media import open_media
+from x2sam.media.opening import open_media
+from x2sam.media.video import VideoWriter
 from x2sam.model.mask_decoder import Prediction
 from x2sam.model.mask_memory import MemoryBank
 from x2sam.regions import from_box
+from x2sam.tracking.track import Track
 from x2sam.types import FrameResult, Segment
-from x2sam.video import VideoWriter
 
 LOW = {"threshold": 0.0}
 """Random scores are low; nothing may be hidden by a threshold."""
@@ -220,7 +220,7 @@ def test_a_correction_midway_goes_on(model: X2Sam) -> None:
 
 def test_the_prompt_is_read_and_seen_on_its_frame(model: X2Sam, monkeypatch: pytest.MonkeyPatch) -> None:
     """The language side gets the features of frame k, and the answer of frame k the region's pixels; no other does."""
-    import x2sam.strands as strands
+    import x2sam.tracking.prompt_state as strands
 
     film, shown, marked = frames(5), {}, []
     answer, understand = strands.answer_frame, model.model.understand

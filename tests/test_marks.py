@@ -14,7 +14,7 @@ from PIL import Image
 
 from x2sam.errors import InputError
 from x2sam.marks import plain, read_regions, whole
-from x2sam.media import open_media
+from x2sam.media.opening import open_media
 from x2sam.requests import guess, is_question, make_request
 
 SIZE = (60, 80)

@@ -17,11 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from x2sam import media, pictures
 from x2sam.errors import InputError, MediaError
-from x2sam.media import open_media
-from x2sam.pictures import to_frame
-from x2sam.video import VideoWriter
+from x2sam.media import opening as media
+from x2sam.media import pictures
+from x2sam.media.opening import open_media
+from x2sam.media.pictures import to_frame
+from x2sam.media.video import VideoWriter
 
 GREY = 12
 """Frame ``i`` of a test clip is filled with ``GREY * i``, so that its number can be read from its pixels."""

@@ -16,10 +16,10 @@ from PIL import Image
 from x2sam import cli, runner
 from x2sam.errors import InputError
 from x2sam.masks import RLE
-from x2sam.media import open_media
+from x2sam.media.opening import open_media
 from x2sam.names import cache_folder, stem_of
-from x2sam.outputs import Outputs
-from x2sam.result import Result
+from x2sam.results.outputs import Outputs
+from x2sam.results.result import Result
 from x2sam.types import Condition, FrameResult, Prompt, Segment
 
 PIXELS = np.zeros((6, 8, 3), np.uint8)

@@ -17,15 +17,13 @@ ROOT = Path(x2sam.__file__).parent
 
 # fmt: off
 ORDER = [
-    "version", "errors", "masks", "types", "tasks", "config",
-    "outlines", "names", "signatures", "pictures", "timeline", "display", "videofile", "video", "cameras", "streams",
-    "media", "regions", "prompt_maps", "marks", "prompts", "requests", "vision", "processing",
-    "model", "released", "checkpoints", "candidates", "answer", "tracking", "propagation", "keyframes",
-    "draw", "labelstudio", "export", "formats", "result", "client",
-    "state", "strands", "live", "session", "speed", "predictor", "bench",
+    "version", "errors", "names", "masks", "types", "tasks", "config",
+    "signatures", "media", "regions", "marks", "prompts", "requests", "vision", "processing",
+    "model", "released", "checkpoints", "decoding", "results", "client",
+    "tracking", "speed", "predictor", "bench",
     "data", "metrics", "benchmarks", "evaluate",
     "train", "serve", "scale",
-    "outputs", "runner", "cli",
+    "runner", "cli",
 ]
 # fmt: on
 """A block (module or folder) imports only from blocks that stand before it."""

@@ -22,15 +22,15 @@ pytest.importorskip("fastapi")
 
 from x2sam import X2Sam
 from x2sam.errors import InputError
-from x2sam.export import FORMATS
 from x2sam.masks import RLE
+from x2sam.media.video import VideoWriter
+from x2sam.results.export import FORMATS
 from x2sam.serve import page_actions as actions
 from x2sam.serve import page_view as view
 from x2sam.serve.jobs import Worker
 from x2sam.serve.page_marks import Mark, read_mark, regions_of, wording
 from x2sam.serve.page_state import Clock, Page, Said, Viewer, duration
 from x2sam.serve.store import Store
-from x2sam.video import VideoWriter
 
 SIZE = (48, 64)
 

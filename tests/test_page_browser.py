@@ -23,10 +23,10 @@ if helpers.CHROMIUM is None:
     pytest.skip(helpers.MISSING, allow_module_level=True)
 
 from x2sam import X2Sam
+from x2sam.media.video import VideoWriter
 from x2sam.serve.api import create_app
 from x2sam.serve.page_examples import EXAMPLES, RATE, SIZE, draw
 from x2sam.tasks import TASKS
-from x2sam.video import VideoWriter
 
 FRAMES = 12
 PHONE = {"width": 390, "height": 844}

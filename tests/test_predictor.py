@@ -12,10 +12,10 @@ from test_processing import prompt_for
 
 from x2sam import X2Sam
 from x2sam.errors import CheckpointError, InputError, MediaError, X2SamError
-from x2sam.media import open_media
+from x2sam.media.opening import open_media
 from x2sam.predictor import shipped
 from x2sam.requests import make_request
-from x2sam.result import Result
+from x2sam.results.result import Result
 from x2sam.tasks import TASKS, Task
 from x2sam.types import FrameResult, Prompt
 

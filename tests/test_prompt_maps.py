@@ -10,7 +10,18 @@ import pytest
 import torch
 
 from x2sam.masks import RLE, BoolMask
-from x2sam.prompt_maps import BOX, CARRIED, CHANNELS, MASK, NEAR, NOT, POSITIVE_SCALES, SINGLE, STROKE, prompt_maps
+from x2sam.model.prompt_maps import (
+    BOX,
+    CARRIED,
+    CHANNELS,
+    MASK,
+    NEAR,
+    NOT,
+    POSITIVE_SCALES,
+    SINGLE,
+    STROKE,
+    prompt_maps,
+)
 from x2sam.types import Region
 
 SIDE, CELLS = 128, 32

@@ -13,9 +13,9 @@ from torch import Tensor
 from x2sam.model.losses import Targets, prompted_losses
 from x2sam.model.mask_decoder import Guidance
 from x2sam.model.modeling import X2SamModel
+from x2sam.model.prompt_maps import CHANNELS, NEAR, SINGLE
 from x2sam.model.prompted_head import MASKS, PromptedHead, PromptedMasks, prediction_of
 from x2sam.model.recognition import Recognition
-from x2sam.prompt_maps import CHANNELS, NEAR, SINGLE
 
 CELLS = 16
 

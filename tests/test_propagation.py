@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from x2sam.model.frames import FrameFeatures
-from x2sam.propagation import Propagation
+from x2sam.tracking.propagation import Propagation
 
 SIDE = 24
 

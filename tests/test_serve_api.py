@@ -25,17 +25,17 @@ from PIL import Image
 
 from x2sam import X2Sam
 from x2sam.client import Client, ServiceError
-from x2sam.export import FORMATS
-from x2sam.result import Result
+from x2sam.media.video import VideoWriter
+from x2sam.results.export import FORMATS
+from x2sam.results.result import Result
 from x2sam.serve.api import create_app
 from x2sam.serve.command import Server, bound
 from x2sam.serve.limits import Limits
 from x2sam.serve.openai import Ending
 from x2sam.serve.store import own_folder
-from x2sam.session import Session
 from x2sam.tasks import TASKS
+from x2sam.tracking.session import Session
 from x2sam.types import Prompt
-from x2sam.video import VideoWriter
 
 WEB = httpx.Client(timeout=120)
 BOX = {"box": (5, 5, 60, 60), "id": 7, "name": "thing"}

@@ -133,7 +133,7 @@ def test_media_that_are_none(make: Callable[[], bytes], service: Any, request: p
 
 
 def test_clips_that_are_too_long_or_too_large(service: Any, film: Callable[[int], Path], tmp_path: Path) -> None:
-    from x2sam.video import VideoWriter
+    from x2sam.media.video import VideoWriter
 
     with VideoWriter(tmp_path / "large.mp4", (512, 512), 10.0) as writer:
         writer.write(np.zeros((512, 512, 3), np.uint8))

@@ -20,9 +20,9 @@ from x2sam.model import modeling
 from x2sam.model.mask_decoder import Guidance, Prediction
 from x2sam.model.modeling import X2SamModel
 from x2sam.model.packed import Packed, decode, describe
+from x2sam.model.prompt_maps import CARRIED, CHANNELS, MASK, prompt_maps
 from x2sam.model.prompted_head import MASKS
 from x2sam.processing import X2SamProcessor
-from x2sam.prompt_maps import CARRIED, CHANNELS, MASK, prompt_maps
 from x2sam.train.batches import Collator
 from x2sam.train.stages import STAGES, prepare_stage
 from x2sam.types import Region

@@ -12,8 +12,8 @@ from test_propagation import SIDE, scene, textures
 
 from x2sam import X2Sam, cli
 from x2sam.errors import InputError
-from x2sam.keyframes import Between
 from x2sam.masks import RLE, iou_matrix
+from x2sam.tracking.keyframes import Between
 from x2sam.types import FrameResult, Segment
 
 LOW = {"threshold": 0.0}

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from x2sam.display import square, upright
-from x2sam.media import open_media
-from x2sam.timeline import Clock, Key, Timeline
-from x2sam.video import VideoWriter
+from x2sam.media.display import square, upright
+from x2sam.media.opening import open_media
+from x2sam.media.timeline import Clock, Key, Timeline
+from x2sam.media.video import VideoWriter
 
 COUNT = 36
 SHAPE = (48, 64)

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from x2sam.answer import Candidate
+from x2sam.decoding.answer import Candidate
 from x2sam.errors import InputError
 from x2sam.masks import RLE
-from x2sam.tracking import Numbers, RecentMasks, Tracker
+from x2sam.tracking.association import Numbers, RecentMasks, Tracker
 
 SIDE = 64
 GRID = np.ogrid[:SIDE, :SIDE]

@@ -11,8 +11,8 @@ import pytest
 import torch
 from conftest import small_config
 
+from x2sam.model.prompt_maps import CARRIED, CHANNELS, MASK
 from x2sam.processing import X2SamProcessor
-from x2sam.prompt_maps import CARRIED, CHANNELS, MASK
 from x2sam.tasks import get_task
 from x2sam.train import batches
 from x2sam.train.batches import Collator, _distorted

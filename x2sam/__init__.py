@@ -8,28 +8,28 @@ from typing import TYPE_CHECKING, Any
 from x2sam.version import __version__
 
 if TYPE_CHECKING:
-    from x2sam.answer import AnswerOptions as AnswerOptions
     from x2sam.config import X2SamConfig as X2SamConfig
+    from x2sam.decoding.answer import AnswerOptions as AnswerOptions
     from x2sam.errors import X2SamError as X2SamError
-    from x2sam.media import open_media as open_media
+    from x2sam.media.opening import open_media as open_media
     from x2sam.model.modeling import X2SamModel as X2SamModel
     from x2sam.predictor import X2Sam as X2Sam
     from x2sam.processing import X2SamProcessor as X2SamProcessor
-    from x2sam.result import Result as Result
-    from x2sam.session import Session as Session
+    from x2sam.results.result import Result as Result
     from x2sam.tasks import TASKS as TASKS
+    from x2sam.tracking.session import Session as Session
     from x2sam.types import Prompt as Prompt
     from x2sam.types import Region as Region
 
 _PUBLIC = {
-    "AnswerOptions": "x2sam.answer",
-    "Result": "x2sam.result",
-    "Session": "x2sam.session",
+    "AnswerOptions": "x2sam.decoding.answer",
+    "Result": "x2sam.results.result",
+    "Session": "x2sam.tracking.session",
     "X2Sam": "x2sam.predictor",
     "X2SamConfig": "x2sam.config",
     "X2SamModel": "x2sam.model.modeling",
     "X2SamProcessor": "x2sam.processing",
-    "open_media": "x2sam.media",
+    "open_media": "x2sam.media.opening",
     "X2SamError": "x2sam.errors",
     "TASKS": "x2sam.tasks",
     "Prompt": "x2sam.types",

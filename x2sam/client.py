@@ -19,11 +19,11 @@ import numpy as np
 from PIL import Image
 
 from x2sam.errors import InputError, MissingExtraError, X2SamError
-from x2sam.export import FORMATS, default_name
 from x2sam.marks import plain, read_regions
 from x2sam.masks import RLE
-from x2sam.media import Clip, Source, open_media
-from x2sam.result import Result
+from x2sam.media.opening import Clip, Source, open_media
+from x2sam.results.export import FORMATS, default_name
+from x2sam.results.result import Result
 from x2sam.types import Condition, FrameResult, Prompt, Segment
 
 try:

@@ -29,7 +29,7 @@ from PIL import Image
 from x2sam import regions as shapes
 from x2sam.errors import InputError
 from x2sam.masks import RLE
-from x2sam.pictures import as_array, read_pixels
+from x2sam.media.pictures import as_array, read_pixels
 from x2sam.types import Region
 
 FORMS = "a point (x, y), a box (x0, y0, x1, y1), a mask of the frame's size, or a dict"

@@ -18,18 +18,18 @@ from torch.nn.utils.rnn import pad_sequence
 
 from x2sam.config import WEIGHTS, X2SamConfig
 from x2sam.errors import CheckpointError, InputError
-from x2sam.live import Track
-from x2sam.media import Clip, Source, open_media, open_pushed
+from x2sam.media.opening import Clip, Source, open_media, open_pushed
 from x2sam.model.modeling import X2SamModel
 from x2sam.model.precision import check_dtype
+from x2sam.model.prompt_maps import prompt_maps
 from x2sam.names import cache_folder
 from x2sam.processing import X2SamProcessor
-from x2sam.prompt_maps import prompt_maps
 from x2sam.requests import make_request
-from x2sam.result import Result
-from x2sam.session import MAX_NEW_TOKENS, Session, answer_options, autocast
+from x2sam.results.result import Result
 from x2sam.speed import keep_memory_levels, set_image_size
-from x2sam.strands import Asked, frame_result, new_tracker
+from x2sam.tracking.prompt_state import Asked, frame_result, new_tracker
+from x2sam.tracking.session import MAX_NEW_TOKENS, Session, answer_options, autocast
+from x2sam.tracking.track import Track
 from x2sam.types import Prompt
 
 RANDOM = "'tiny' has random weights; everything runs, but the masks mean nothing"

@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from x2sam.errors import InputError
 from x2sam.masks import RLE, BoolMask
-from x2sam.pictures import read_pixels
+from x2sam.media.pictures import read_pixels
 from x2sam.types import Region, RegionKind
 
 POINT_RADIUS = 10 / 1024

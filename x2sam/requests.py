@@ -9,7 +9,7 @@ from typing import Any
 
 from x2sam.errors import InputError
 from x2sam.marks import read_regions
-from x2sam.media import Clip
+from x2sam.media.opening import Clip
 from x2sam.prompts import check
 from x2sam.tasks import COUNTERPARTS, TASKS, Task, get_task
 from x2sam.types import Condition, Prompt

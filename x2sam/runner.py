@@ -18,14 +18,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from x2sam.errors import CheckpointError, DataError, InputError, X2SamError
-from x2sam.media import ENDINGS, Clip, open_media
+from x2sam.media.opening import ENDINGS, Clip, open_media
 from x2sam.names import cache_folder
-from x2sam.outputs import Outputs
 from x2sam.predictor import RANDOM, X2Sam
 from x2sam.regions import parse_box, parse_points
 from x2sam.requests import guess
-from x2sam.result import Result
-from x2sam.session import Session, Track
+from x2sam.results.outputs import Outputs
+from x2sam.results.result import Result
+from x2sam.tracking.session import Session, Track
 
 RELEASED = {"4b": ("hao9610/X2SAM", "Qwen/Qwen3-VL-4B-Instruct")}
 """Names that `pull` knows: the release on the Hub, and the language model it sits on."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from x2sam.errors import DataError, InputError, MediaError
 from x2sam.masks import RLE, union
-from x2sam.pictures import open_picture, read_pixels, stored, to_frame, upright_size
+from x2sam.media.pictures import open_picture, read_pixels, stored, to_frame, upright_size
 from x2sam.types import Frame, Sample
 
 

@@ -16,11 +16,11 @@ from typing import Any
 
 from x2sam.errors import InputError
 from x2sam.masks import RLE
-from x2sam.media import open_media
+from x2sam.media.opening import open_media
 from x2sam.predictor import X2Sam
-from x2sam.result import Result
-from x2sam.strands import Identity
+from x2sam.results.result import Result
 from x2sam.tasks import get_task
+from x2sam.tracking.prompt_state import Identity
 from x2sam.types import Sample, Segment
 
 VIEWS: dict[str, dict[str, Any]] = {

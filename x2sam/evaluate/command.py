@@ -15,7 +15,7 @@ from x2sam.evaluate.run import Score, evaluate, progress_bar
 from x2sam.evaluate.splits import WORLD, find_split, names_of, open_records
 from x2sam.evaluate.submit import submit
 from x2sam.predictor import X2Sam
-from x2sam.strands import Identity
+from x2sam.tracking.prompt_state import Identity
 
 
 def run(

@@ -18,8 +18,8 @@ from x2sam.evaluate.judges import Setting, judge, setting_of
 from x2sam.evaluate.trivial import TrivialAnswers, available
 from x2sam.metrics import Metric
 from x2sam.predictor import X2Sam
-from x2sam.strands import Identity
 from x2sam.tasks import get_task
+from x2sam.tracking.prompt_state import Identity
 from x2sam.types import Sample
 
 

@@ -21,8 +21,8 @@ from PIL import Image
 from x2sam.data.base import PictureFiles, Records, Split, clean_name, read_json
 from x2sam.errors import InputError
 from x2sam.evaluate.answers import Answer, View
-from x2sam.formats import DAVIS_PALETTE
 from x2sam.masks import RLE, BoolMask, union
+from x2sam.results.formats import DAVIS_PALETTE
 from x2sam.tasks import get_task
 from x2sam.types import Sample
 

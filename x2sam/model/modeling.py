@@ -33,10 +33,10 @@ from x2sam.model.mask_decoder import Alignment, ClassHead, Guidance, MaskDecoder
 from x2sam.model.mask_memory import FuserBlock, MemoryAttention, MemoryBank, MemoryEncoder
 from x2sam.model.packed import load_packed
 from x2sam.model.precision import check_dtype
+from x2sam.model.prompt_maps import CHANNELS, STRIDE
 from x2sam.model.prompted_head import PromptedHead, PromptedMasks, likeliest, pieces_of, prediction_of
 from x2sam.model.recognition import Recognition
 from x2sam.model.region_sampler import RegionSampler, check_regions
-from x2sam.prompt_maps import CHANNELS, STRIDE
 
 
 @dataclass(frozen=True)
@@ -344,7 +344,7 @@ class X2SamModel(Started, PreTrainedModel):
             alone: each condition has one mask. A model with a prompted head answers with it then (one without queries
                 always), without the bank: what it remembers is drawn.
             drawn: ``[B, C, len(CHANNELS), h, w]``, what is drawn or remembered of every condition on this frame
-                (`x2sam.prompt_maps`); only the prompted head looks at it.
+                (`x2sam.model.prompt_maps`); only the prompted head looks at it.
 
         Returns:
             The prediction and the bank for the next frame.

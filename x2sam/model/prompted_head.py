@@ -2,8 +2,8 @@
 
 A query decoder has to learn where things are; who clicks, draws a box, gives a mask of the frame before or names
 something that the recognition features answer to has said that already. Here those prompts are maps
-(`x2sam.prompt_maps`), added to the backbone's stages, coarse to fine, one pass for each condition. Beside its masks it
-says how good they are and whether the thing is there at all.
+(`x2sam.model.prompt_maps`), added to the backbone's stages, coarse to fine, one pass for each condition. Beside its
+masks it says how good they are and whether the thing is there at all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from x2sam.config import X2SamConfig
 from x2sam.model.layers import sine_positions, tokens
 from x2sam.model.mask_decoder import Guidance, Prediction
-from x2sam.prompt_maps import CARRIED, CHANNELS, SINGLE
+from x2sam.model.prompt_maps import CARRIED, CHANNELS, SINGLE
 
 MASKS = 3
 """Of every prompt. One click may mean a part, an object or a group: then all three answer, else only the first."""

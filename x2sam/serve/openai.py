@@ -15,7 +15,7 @@ from torch import Tensor
 
 from x2sam.errors import InputError, X2SamError
 from x2sam.model.modeling import Understanding, X2SamModel
-from x2sam.result import Result
+from x2sam.results.result import Result
 from x2sam.serve.gate import client_of
 from x2sam.serve.jobs import Job
 from x2sam.serve.limits import Limits
@@ -25,8 +25,8 @@ from x2sam.serve.steps import stepwise
 from x2sam.serve.store import open_session
 from x2sam.serve.uploads import TooLarge
 from x2sam.serve.web import Events, aside, medium_of, outcome, passing, refusal
-from x2sam.session import Session
 from x2sam.tasks import get_task
+from x2sam.tracking.session import Session
 
 router = APIRouter()
 

@@ -10,14 +10,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Literal
 
-from x2sam.candidates import rules_of
+from x2sam.decoding.candidates import rules_of
 from x2sam.errors import InputError
 from x2sam.requests import make_request
 from x2sam.serve.page_marks import Mark, regions_of, wording
 from x2sam.serve.page_state import Clock, Page, Said
 from x2sam.serve.steps import pause
-from x2sam.session import answer_options
 from x2sam.tasks import COUNTERPARTS, get_task
+from x2sam.tracking.session import answer_options
 from x2sam.types import FrameResult
 
 Form = Literal["panoptic", "semantic", "instance"]

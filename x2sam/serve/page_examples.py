@@ -13,8 +13,8 @@ from x2sam.data.world import World
 from x2sam.data.world.casting import Recipe
 from x2sam.data.world.scene import build
 from x2sam.data.world.vocabulary import held_back
+from x2sam.media.video import VideoWriter
 from x2sam.types import Frame
-from x2sam.video import VideoWriter
 
 SIZE = (360, 480)
 """Height and width."""

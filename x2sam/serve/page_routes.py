@@ -10,8 +10,8 @@ import gradio as gr
 from fastapi import FastAPI, Response
 from fastapi.responses import FileResponse
 
-from x2sam import export
 from x2sam.errors import X2SamError
+from x2sam.results import export
 from x2sam.serve import page_view as view
 from x2sam.serve.page_examples import EXAMPLES, Gallery
 from x2sam.serve.page_state import Page

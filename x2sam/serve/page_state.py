@@ -14,14 +14,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from x2sam.errors import InputError
-from x2sam.live import Track
-from x2sam.media import Clip
-from x2sam.result import Result
+from x2sam.media.opening import Clip
+from x2sam.results.result import Result
 from x2sam.serve.jobs import Job
 from x2sam.serve.page_marks import Mark
 from x2sam.serve.store import Opened
-from x2sam.session import Session
 from x2sam.tasks import Task
+from x2sam.tracking.session import Session
+from x2sam.tracking.track import Track
 from x2sam.types import Frame, FrameResult, Prompt, Segment
 
 

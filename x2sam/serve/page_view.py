@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from x2sam.draw import LUMA, colour
-from x2sam.export import FORMATS
 from x2sam.masks import RLE
-from x2sam.outlines import rings
+from x2sam.results.draw import LUMA, colour
+from x2sam.results.export import FORMATS
+from x2sam.results.outlines import rings
 from x2sam.serve.page_state import Page, Said
 from x2sam.types import Frame, FrameResult
 

@@ -14,10 +14,9 @@ from prometheus_client import generate_latest
 
 from x2sam import requests as asking
 from x2sam.errors import InputError, X2SamError
-from x2sam.export import FORMATS, save_as_file
-from x2sam.live import Track
 from x2sam.predictor import X2Sam
-from x2sam.result import Result
+from x2sam.results.export import FORMATS, save_as_file
+from x2sam.results.result import Result
 from x2sam.serve import schemas
 from x2sam.serve.gate import client_of, failure
 from x2sam.serve.jobs import Job, Together
@@ -27,8 +26,9 @@ from x2sam.serve.steps import pause, stepwise
 from x2sam.serve.store import Opened, open_session
 from x2sam.serve.uploads import TooLarge, Upload
 from x2sam.serve.web import Events, aside, event, outcome, passing, passing_file, received, refusal
-from x2sam.session import Session
 from x2sam.tasks import TASKS
+from x2sam.tracking.session import Session
+from x2sam.tracking.track import Track
 
 router = APIRouter()
 EVENT = {"type": "object", "properties": {name: {"type": "string"} for name in ("event", "data", "id")}}

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from x2sam.errors import InputError
 from x2sam.masks import RLE
-from x2sam.outlines import rings
-from x2sam.pictures import open_picture, to_frame
-from x2sam.result import Result
+from x2sam.media.pictures import open_picture, to_frame
+from x2sam.results.outlines import rings
+from x2sam.results.result import Result
 from x2sam.serve.limits import Limits
 from x2sam.serve.uploads import TooLarge, Upload, embedded, judged
 from x2sam.tasks import TASKS

@@ -18,13 +18,13 @@ from weakref import WeakSet
 import psutil
 
 from x2sam.errors import InputError
-from x2sam.live import Track
 from x2sam.predictor import X2Sam
 from x2sam.serve.jobs import Busy, Job, Stopped, Worker
 from x2sam.serve.limits import Limits
 from x2sam.serve.steps import pause, stepwise
 from x2sam.serve.uploads import Data, Upload, take
-from x2sam.session import Session
+from x2sam.tracking.session import Session
+from x2sam.tracking.track import Track
 from x2sam.types import FrameResult
 
 T = TypeVar("T")

@@ -22,11 +22,11 @@ from av.error import FFmpegError
 from PIL import Image
 
 from x2sam.errors import InputError, MediaError, X2SamError
-from x2sam.media import Clip, Kind, open_media
-from x2sam.pictures import STILLS, open_picture, pages, upright_size
+from x2sam.media.opening import Clip, Kind, open_media
+from x2sam.media.pictures import STILLS, open_picture, pages, upright_size
+from x2sam.media.videofile import CONTAINERS, VideoFile
 from x2sam.serve.limits import Limits
 from x2sam.signatures import MOTION_JPEG
-from x2sam.videofile import CONTAINERS, VideoFile
 
 Data = bytes | Path | BinaryIO
 """A medium: its bytes, a file of ours, or an open file."""

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from x2sam.answer import AnswerOptions, Candidate, answer_frame
+from x2sam.decoding.answer import AnswerOptions, Candidate, answer_frame
 from x2sam.errors import InputError
 from x2sam.tasks import get_task
-from x2sam.tracking import Tracker
+from x2sam.tracking.association import Tracker
 from x2sam.types import Condition
 
 CASES: dict[str, tuple[str, dict[str, Any], int]] = {

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from x2sam.config import X2SamConfig
 from x2sam.masks import BoolMask
 from x2sam.model.losses import Targets
+from x2sam.model.prompt_maps import prompt_maps
 from x2sam.processing import Encoded, X2SamProcessor
-from x2sam.prompt_maps import prompt_maps
 from x2sam.tasks import Task, get_task
 from x2sam.train.recipes import TrainConfig, task_of
 from x2sam.train.sampler import MicroBatch, Sampler, Source

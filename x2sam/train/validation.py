@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from x2sam.draw import contact_sheet, overlay, side_by_side
 from x2sam.masks import RLE
 from x2sam.model.losses import Targets
 from x2sam.model.mask_decoder import Prediction
 from x2sam.model.modeling import X2SamModel
+from x2sam.results.draw import contact_sheet, overlay, side_by_side
 from x2sam.tasks import Task, get_task
 from x2sam.train.batches import Collator, window
 from x2sam.train.sampler import Source

@@ -13,7 +13,7 @@ import numpy as np
 
 from x2sam.data.base import choose_categories, clean_name, mask_of, part, record_error, stored_size
 from x2sam.masks import RLE
-from x2sam.pictures import MAX_PIXELS, turn
+from x2sam.media.pictures import MAX_PIXELS, turn
 from x2sam.types import Condition, ObjectTrack, Prompt
 
 

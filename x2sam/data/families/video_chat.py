@@ -10,7 +10,7 @@ from typing import overload
 
 from x2sam.data.base import Packed, Records, Split, part, read_json, record_error
 from x2sam.errors import MediaError
-from x2sam.media import open_media
+from x2sam.media.opening import open_media
 from x2sam.types import Frame, Prompt, Sample
 
 ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov")

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from x2sam.data.base import Packed, parse_json, part, read_bytes, read_ids, read_json
 from x2sam.data.photos.names import apart
 from x2sam.masks import BoolMask
-from x2sam.pictures import to_frame
+from x2sam.media.pictures import to_frame
 from x2sam.types import Frame
 
 IdMap = NDArray[np.uint16]

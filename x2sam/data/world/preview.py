@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from x2sam.data.world.samples import World
-from x2sam.draw import Colour, colour, overlay, prompt_panel
+from x2sam.results.draw import Colour, colour, overlay, prompt_panel
 from x2sam.tasks import get_task
 from x2sam.types import Frame, Sample, Segment
 

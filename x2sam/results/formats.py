@@ -17,18 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from x2sam import draw, export, labelstudio
 from x2sam.errors import InputError, MissingExtraError
 from x2sam.masks import RLE
-from x2sam.media import Clip
-from x2sam.outlines import one_ring
+from x2sam.media.opening import Clip
+from x2sam.media.video import VideoWriter
+from x2sam.results import draw, export, labelstudio
+from x2sam.results.outlines import one_ring
 from x2sam.types import Frame, FrameResult, Segment
-from x2sam.video import VideoWriter
 
 if TYPE_CHECKING:
     import supervision
 
-    from x2sam.result import Result
+    from x2sam.results.result import Result
 
 
 def write_json(content: Any, path: Path) -> None:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from x2sam.errors import InputError
 
 if TYPE_CHECKING:
-    from x2sam.media import Clip
-    from x2sam.result import Result
+    from x2sam.media.opening import Clip
+    from x2sam.results.result import Result
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def save(result: Result, path: str | Path, format: str | None = None) -> Path:
     check_format(name, result.clip.kind, path)
     if result.clip.path is not None and path.resolve() == result.clip.path.resolve():
         raise InputError(f"Got {str(path)!r} to write to, which is the medium itself", "another file or folder")
-    write = getattr(importlib.import_module("x2sam.formats"), row.writer)
+    write = getattr(importlib.import_module("x2sam.results.formats"), row.writer)
     try:
         with staged(path) as draft:
             write(result, draft)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from x2sam.candidates import AnswerOptions, Candidate, FrameLogits, Pick, Size, rules_of
+from x2sam.decoding.candidates import AnswerOptions, Candidate, FrameLogits, Pick, Size, rules_of
 from x2sam.errors import InputError
 from x2sam.masks import RLE, BoolMask, iou_matrix, union
 from x2sam.regions import grown

@@ -12,11 +12,11 @@ from typing import Any
 import av
 from av.error import FFmpegError
 
-from x2sam.display import picture, readable, shape_of_pixels, square
 from x2sam.errors import MediaError
-from x2sam.pictures import MAX_PIXELS
+from x2sam.media.display import picture, readable, shape_of_pixels, square
+from x2sam.media.pictures import MAX_PIXELS
+from x2sam.media.timeline import Clock, Key, Timeline
 from x2sam.signatures import MOTION_JPEG, begins_like, head_of
-from x2sam.timeline import Clock, Key, Timeline
 from x2sam.types import Frame
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpegts,mpeg,flv,ogg,asf,mjpeg,h264,hevc,ivf,yuv4mpegpipe,\

@@ -11,9 +11,9 @@ from typing import Any
 import av
 from av.error import FFmpegError
 
-from x2sam.display import picture, readable, shape_of_pixels, square
 from x2sam.errors import MediaError
-from x2sam.timeline import Clock
+from x2sam.media.display import picture, readable, shape_of_pixels, square
+from x2sam.media.timeline import Clock
 from x2sam.types import Frame
 
 

@@ -17,13 +17,13 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from PIL import Image
 
-from x2sam.cameras import open_camera, open_live
 from x2sam.errors import InputError, MediaError
+from x2sam.media.cameras import open_camera, open_live
+from x2sam.media.pictures import Animation, as_array, flatten, is_animated, open_picture, to_frame
+from x2sam.media.streams import Arrival, Stream, TimedFrame
+from x2sam.media.videofile import VideoFile
 from x2sam.names import stem_of
-from x2sam.pictures import Animation, as_array, flatten, is_animated, open_picture, to_frame
-from x2sam.streams import Arrival, Stream, TimedFrame
 from x2sam.types import Frame
-from x2sam.videofile import VideoFile
 
 WALK = 8
 """Frames that are fetched together where a clip is walked in any direction."""

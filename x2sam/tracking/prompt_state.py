@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from x2sam.answer import AnswerOptions, answer_frame
-from x2sam.keyframes import Between
+from x2sam.decoding.answer import AnswerOptions, answer_frame
 from x2sam.masks import BoolMask
 from x2sam.model.mask_decoder import Guidance, Prediction
 from x2sam.model.mask_memory import MemoryBank
 from x2sam.prompts import Phrase
-from x2sam.propagation import Propagation
 from x2sam.requests import Request
-from x2sam.tracking import Numbers, RecentMasks, Tracker
+from x2sam.tracking.association import Numbers, RecentMasks, Tracker
+from x2sam.tracking.keyframes import Between
+from x2sam.tracking.propagation import Propagation
 from x2sam.types import Condition, Frame, FrameResult, Prompt, Region, Segment
 
 if TYPE_CHECKING:
-    from x2sam.session import Session
+    from x2sam.tracking.session import Session
 
 Identity = Literal["x2sam", "released"]
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from x2sam.masks import RLE
-from x2sam.propagation import Propagation
+from x2sam.tracking.propagation import Propagation
 from x2sam.types import Segment
 
 

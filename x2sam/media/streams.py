@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from x2sam.errors import InputError, MediaError
-from x2sam.pictures import to_frame
+from x2sam.media.pictures import to_frame
 from x2sam.types import Frame
 
 TimedFrame = tuple[int, float | None, Frame]

@@ -14,9 +14,9 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace
 
-from x2sam.display import readable
+from x2sam.media.display import readable
+from x2sam.media.videofile import VideoFile
 from x2sam.types import Frame
-from x2sam.videofile import VideoFile
 
 CLOCK = Fraction(1, 90_000)
 """Ticks in which written frames are timed; fine enough for any frame rate, fixed or not."""

@@ -18,25 +18,25 @@ import numpy as np
 import torch
 
 from x2sam import regions as shapes
-from x2sam import state
-from x2sam.answer import AnswerOptions, Candidate
+from x2sam.decoding.answer import AnswerOptions, Candidate
 from x2sam.errors import InputError, MediaError
-from x2sam.keyframes import Between
 from x2sam.masks import RLE, BoolMask, union
+from x2sam.media.streams import Arrival, warn
 from x2sam.model.mask_decoder import Guidance
 from x2sam.model.mask_memory import Memory, MemoryBank
 from x2sam.prompts import Phrase
-from x2sam.propagation import Propagation, Seen
 from x2sam.requests import Request, make_request, read_regions
-from x2sam.result import Result
-from x2sam.strands import Asked, Identity, Strand, new_tracker
-from x2sam.streams import Arrival, warn
+from x2sam.results.result import Result
 from x2sam.tasks import Task
-from x2sam.tracking import Numbers, Object, RecentMasks, Tracker
+from x2sam.tracking import saving as state
+from x2sam.tracking.association import Numbers, Object, RecentMasks, Tracker
+from x2sam.tracking.keyframes import Between
+from x2sam.tracking.prompt_state import Asked, Identity, Strand, new_tracker
+from x2sam.tracking.propagation import Propagation, Seen
 from x2sam.types import Condition, Frame, FrameResult, Prompt, Region, Segment
 
 if TYPE_CHECKING:
-    from x2sam.session import Session
+    from x2sam.tracking.session import Session
 
 
 class Track:

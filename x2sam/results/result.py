@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from x2sam import draw, export, formats
 from x2sam.errors import InputError
-from x2sam.media import Clip
+from x2sam.media.opening import Clip
+from x2sam.results import draw, export, formats
 from x2sam.types import FrameResult, Prompt, Segment
 
 if TYPE_CHECKING:

@@ -19,24 +19,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from x2sam.answer import AnswerOptions
 from x2sam.config import X2SamConfig
+from x2sam.decoding.answer import AnswerOptions
 from x2sam.errors import InputError
-from x2sam.live import Track
-from x2sam.media import Clip
+from x2sam.media.opening import Clip
+from x2sam.media.streams import TimedFrame
 from x2sam.model.frames import FrameFeatures
 from x2sam.model.language import Prefix
 from x2sam.model.mask_decoder import Guidance, Prediction
 from x2sam.model.mask_memory import MemoryBank
 from x2sam.model.modeling import X2SamModel
+from x2sam.model.prompt_maps import prompt_maps
 from x2sam.processing import Encoded, LanguageMedia, X2SamProcessor
-from x2sam.prompt_maps import prompt_maps
 from x2sam.prompts import clean, may_announce, read_answer
 from x2sam.requests import Request
-from x2sam.result import Result
-from x2sam.strands import Asked, Identity
-from x2sam.streams import TimedFrame
+from x2sam.results.result import Result
 from x2sam.tasks import TASKS
+from x2sam.tracking.prompt_state import Asked, Identity
+from x2sam.tracking.track import Track
 from x2sam.types import Condition, Frame, Prompt
 
 MAX_NEW_TOKENS = 512

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from x2sam.candidates import Candidate
+from x2sam.decoding.candidates import Candidate
 from x2sam.errors import InputError
 from x2sam.masks import RLE, BoolMask, iou_matrix, union
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from x2sam.errors import InputError
-from x2sam.export import FORMATS, check_format, default_name, inferred
-from x2sam.media import Clip
-from x2sam.result import Result
+from x2sam.media.opening import Clip
+from x2sam.results.export import FORMATS, check_format, default_name, inferred
+from x2sam.results.result import Result
 
 DEFAULT = "x2sam-out"
 USUAL = ("overlay", "result")

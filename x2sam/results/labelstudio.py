@@ -19,7 +19,7 @@ from x2sam.masks import BoolMask
 from x2sam.types import FrameResult, Segment
 
 if TYPE_CHECKING:
-    from x2sam.result import Result
+    from x2sam.results.result import Result
 
 RUN_BITS = 16
 """Runs are counted with this many bits."""

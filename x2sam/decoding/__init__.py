@@ -1,0 +1,1 @@
+"""From what the model gives to answers: candidates, panoptic pictures, single objects."""
