@@ -25,7 +25,14 @@ VARIANTS = 16
 ATTEMPTS = 10
 STRIDES = 3
 """Frames of a clip are at most so many apart."""
-OFTEN: dict[str, int] = {"coco-full": 3, "coco-panoptic-train": 3, "coco-stuff-sample": 3, "voc07": 3, "bsds": 2}
+OFTEN: dict[str, int] = {
+    "coco-full": 3,
+    "coco-oneperson": 2,
+    "coco-panoptic-train": 3,
+    "coco-stuff-sample": 3,
+    "voc07": 3,
+    "bsds": 6,
+}
 """Sets whose photos come so many times in a round, since each of them holds much."""
 
 
