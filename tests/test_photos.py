@@ -18,6 +18,7 @@ from x2sam.data.photos import Photo, PhotoFolder, PhotoSource, Shape, is_validat
 from x2sam.data.photos.augment import Scene
 from x2sam.data.photos.drafts import Draft
 from x2sam.data.photos.drawing import innermost
+from x2sam.data.photos.films import filmed
 from x2sam.data.photos.folder import key_of
 from x2sam.data.photos.grounding import spans_in
 from x2sam.data.photos.names import THINGS, apart, mentions, said_in
@@ -277,8 +278,24 @@ def test_masks_are_cut_and_mirrored_with_their_pictures(source: PhotoSource, tas
                 if mask is None or mask.area < 60:
                     continue
                 assert (mask.height, mask.width) == sample.frames[t].shape[:2]
-                wanted = {track.object_id} if task != "img_refseg" else {1, 2, 3}
+                crossing = task == "vid_objseg" and track.object_id > 4  # of another photo, laid over this one
+                wanted = {track.object_id} if task != "img_refseg" and not crossing else {1, 2, 3, 4}
                 assert shown(sample, t, mask) in wanted, sample.sample_id
+
+
+def test_films_are_made_of_photos_and_an_object_of_another_crosses_them(source: PhotoSource) -> None:
+    photo, other = source.folder.photos[0], source.folder.photos[1]
+    films = [filmed(photo, other, np.random.default_rng(seed), 3) for seed in range(12)]
+    crossed = [film for film in films if len(film.photo.shapes) > len(photo.shapes)]
+    assert 0 < len(crossed) < len(films)
+    for film in films:
+        assert len({ids.shape for ids in film.maps}) == 1
+        assert any((film.maps[0] != ids).any() for ids in film.maps[1:]), "nothing moves"
+    new = crossed[0].photo.shapes[-1].id
+    assert all((film.maps[0] == new).any() or (film.maps[1] == new).any() for film in crossed)
+    assert new not in {s.id for s in photo.shapes} | set(photo.void)
+    again = filmed(photo, other, np.random.default_rng(0), 3)
+    assert all((a == b).all() for a, b in zip(films[0].frames, again.frames, strict=True))
 
 
 def test_left_stays_left_in_a_mirror(source: PhotoSource) -> None:

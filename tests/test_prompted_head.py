@@ -13,8 +13,8 @@ from torch import Tensor
 from x2sam.model.losses import Targets, prompted_losses
 from x2sam.model.mask_decoder import Guidance
 from x2sam.model.modeling import X2SamModel
-from x2sam.model.prompt_maps import CHANNELS, NEAR, SINGLE
-from x2sam.model.prompted_head import MASKS, PromptedHead, PromptedMasks, prediction_of
+from x2sam.model.prompt_maps import CARRIED, CHANNELS, NEAR, SINGLE
+from x2sam.model.prompted_head import MASKS, PromptedHead, PromptedMasks, prediction_of, recalled
 from x2sam.model.recognition import Recognition
 
 CELLS = 16
@@ -216,6 +216,25 @@ def test_of_a_single_click_s_masks_the_best_learns_and_the_others_a_little() -> 
     for i, share in enumerate((0.05, 0.9, 0.05)):
         assert torch.allclose(shared[i], share * full[i], atol=1e-7)
     assert bool((judged != 0).all()), "how good each is, all three learn"
+
+
+def test_half_of_what_was_carried_is_what_was_found_and_nothing_else_changes() -> None:
+    torch.manual_seed(0)
+    count = 400
+    maps = torch.zeros(count, 2, len(CHANNELS), 4, 4)
+    maps[:, 0, CARRIED, :2] = 1.0  # the second condition was seen nowhere before
+    own = torch.tensor([(row, condition) for row in range(count) for condition in range(2)])
+    found = torch.full((8, 8), -9.0)
+    found[4:] = 9.0
+    rows = torch.arange(count)
+    before = {(row, condition): found for row in range(count) for condition in range(2)}
+    now = recalled(maps, own, before, rows)
+    swapped = now[:, 0, CARRIED, 3, 0] > 0.5
+    assert 0.4 < swapped.float().mean() < 0.6
+    assert bool((now[swapped, 0, CARRIED, 0] < 0.01).all())
+    assert torch.equal(now[~swapped], maps[~swapped])
+    assert torch.equal(now[:, 1], maps[:, 1])
+    assert torch.equal(recalled(maps, own, {key: -found.abs() for key in before}, rows), maps), "nothing was found"
 
 
 def test_a_few_updates_on_two_clicks_lower_the_loss() -> None:

@@ -34,7 +34,7 @@ from x2sam.model.mask_memory import FuserBlock, MemoryAttention, MemoryBank, Mem
 from x2sam.model.packed import load_packed
 from x2sam.model.precision import check_dtype
 from x2sam.model.prompt_maps import CHANNELS, STRIDE
-from x2sam.model.prompted_head import PromptedHead, PromptedMasks, likeliest, pieces_of, prediction_of
+from x2sam.model.prompted_head import PromptedHead, PromptedMasks, likeliest, pieces_of, prediction_of, recalled
 from x2sam.model.recognition import Recognition
 from x2sam.model.region_sampler import RegionSampler, check_regions
 
@@ -531,28 +531,40 @@ class X2SamModel(Started, PreTrainedModel):
         targets: Sequence[Sequence[Targets]],
         drawn: Tensor | None,
     ) -> dict[str, Tensor]:
-        """Every real frame by itself: of what is remembered ``drawn`` tells."""
+        """Every real frame by itself, or, where ``drawn`` tells what is remembered, one after the other."""
         batch, length = clips
         real = torch.ones(batch, length, dtype=torch.bool) if frame_mask is None else frame_mask.cpu()
         real = real & guidance.has_seg.cpu()[:, None]
-        places = real.nonzero().tolist()
-        if not places:
+        walks = drawn is not None and length > 1
+        samples, times = real.nonzero().unbind(1)
+        steps = [times == t for t in range(length)] if walks else [torch.ones_like(times, dtype=torch.bool)]
+        found, wanted = list[PromptedMasks](), list[Targets]()
+        owned, answers = list[Tensor](), list[tuple[Tensor, Targets]]()
+        before: dict[tuple[int, int], Tensor] = {}
+        for step in steps:
+            rows, at = samples[step].to(features.stage.device), times[step].to(features.stage.device)
+            told, shown = guidance.select(rows), features[rows * length + at]
+            counts = told.num_conditions.tolist()
+            own = torch.tensor([(i, c) for i, n in enumerate(counts) for c in range(int(n))], device=rows.device)
+            if not len(own):
+                continue
+            maps = None if drawn is None else drawn[rows, at]
+            if maps is not None and before:
+                maps = recalled(maps, own, before, rows)
+            known = self._recognise(told, shown.recognition)
+            masks = self._prompted(shown, told, own, maps, known)
+            if walks:
+                before = {(int(rows[i]), int(c)): masks.logits[p, 0].detach() for p, (i, c) in enumerate(own.tolist())}
+            here = [targets[b][t] for b, t in zip(rows.tolist(), at.tolist(), strict=True)]
+            if known is not None and drawn is None:  # what is drawn means an object, not all that looks like it
+                answers += [(known[i, : int(n)], here[i]) for i, n in enumerate(counts)]
+            found.append(masks)
+            owned.append(own + own.new_tensor([len(wanted), 0]))
+            wanted += here
+        if not found:
             return {}
-        index = torch.tensor(places, device=features.stage.device)
-        told = guidance.select(index[:, 0])
-        shown = features[index[:, 0] * length + index[:, 1]]
-        wanted = [targets[b][t] for b, t in places]
-        own = torch.tensor(
-            [(i, c) for i, (b, _) in enumerate(places) for c in range(int(guidance.num_conditions[b]))],
-            device=index.device,
-        ).view(-1, 2)
-        if not len(own):
-            return {}
-        maps = None if drawn is None else drawn[index[:, 0], index[:, 1]]
-        known = self._recognise(told, shown.recognition)
-        parts = prompted_losses(self._prompted(shown, told, own, maps, known), own, wanted, self.config)
-        if known is not None and drawn is None:  # what is drawn means an object, not all that looks like it
-            answers = [(known[i, : int(n)], wanted[i]) for i, n in enumerate(told.num_conditions)]
+        parts = prompted_losses(PromptedMasks.cat(found), torch.cat(owned), wanted, self.config)
+        if answers:
             parts["loss_align"] = self.config.alignment_weight * alignment_loss(answers)
         return parts
 

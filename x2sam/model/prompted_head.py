@@ -8,8 +8,8 @@ masks it says how good they are and whether the thing is there at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import numpy as np
@@ -29,6 +29,8 @@ MOST = 24
 """Conditions of a long list that are drawn; the others are recognised nowhere."""
 PIECES, SMALLEST = 12, 0.05
 """Pieces of a mask that may be things of their own, and the smallest, as a part of the largest."""
+RECALLED = 0.5
+"""How often a training clip goes on from what was found on the frame before."""
 SURE = (1e-4, 0.99)
 """Scores are told within these: nothing is ever quite sure."""
 SECOND = 0.95
@@ -55,6 +57,11 @@ class PromptedMasks:
     """``[P]`` bool: prompts of one click, which all masks answer."""
     token: Tensor
     """``[P, D]``: what was found, as a vector."""
+
+    @classmethod
+    def cat(cls, parts: Sequence[PromptedMasks]) -> PromptedMasks:
+        """Prompts one after the other."""
+        return cls(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(cls)})
 
     def scores(self) -> Tensor:
         """Probability that each mask is the answer, ``[P, MASKS]``: the first one's is that the thing is there.
@@ -167,6 +174,26 @@ class PromptedHead(nn.Module):
         for layer in self.context:
             y = layer(y)
         return y[:, 2:].transpose(1, 2).unflatten(2, size), y[:, 0]
+
+
+def recalled(maps: Tensor, own: Tensor, before: Mapping[tuple[int, int], Tensor], rows: Tensor) -> Tensor:
+    """In training, half of the time: what was found on the frame before, in place of what was truly there.
+
+    In use nobody mends a mask in between, so what a mask has lost must be found again.
+
+    Args:
+        maps: ``[N, C, len(CHANNELS), h, w]``.
+        own: ``[P, 2]``, row of ``maps`` and condition of every prompt.
+        before: by sample and condition, logits ``[h, w]`` of the frame before.
+        rows: ``[N]``, the sample of each row of ``maps``.
+    """
+    maps = maps.clone()
+    for row, condition in own.tolist():
+        logits = before.get((int(rows[row]), condition))
+        was = maps[row, condition, CARRIED]
+        if logits is not None and bool((logits > 0).any()) and bool(was.any()) and float(torch.rand(())) < RECALLED:
+            maps[row, condition, CARRIED] = _resized(logits.sigmoid().to(maps)[None, None], was.shape)[0, 0]
+    return maps
 
 
 def prediction_of(masks: PromptedMasks, own: Tensor, guidance: Guidance) -> Prediction:

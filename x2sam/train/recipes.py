@@ -162,11 +162,10 @@ _NANO: dict[str, Any] = {
     "beta2": 0.98,
     "updates": 1_000_000,
     "validation_samples": 0,
-    "precision": "bf16",
     "threads": 1,
 }
 """What the stages of nano share: the backbone, and what names look like to it (`x2sam.train.names`), stay as they are.
-Made for one core in bfloat16; their length is told in minutes."""
+Made for one core; their length is told in minutes."""
 
 
 def prompted_nano() -> TrainConfig:
@@ -176,7 +175,7 @@ def prompted_nano() -> TrainConfig:
         **_NANO,
         init="runs/names_nano/model",
         stage="prompted",
-        tasks={"photos/img_intseg": 4, "photos/img_refseg": 4, "photos/img_genseg": 2, "photos/vid_objseg": 1},
+        tasks={"photos/img_intseg": 3, "photos/img_refseg": 4, "photos/img_genseg": 1, "photos/vid_objseg": 4},
         image_batch=6,
         video_batch=2,
         lr=1e-3,

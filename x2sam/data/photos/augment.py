@@ -68,7 +68,7 @@ def augmented(
     jitter = rng.uniform(1 - COLOUR, 1 + COLOUR, 3)
     return Scene(
         photo,
-        tuple(_coloured(frame[rows, columns][:, ::step], jitter) for frame in scene.frames),
+        tuple(coloured(frame[rows, columns][:, ::step], jitter) for frame in scene.frames),
         tuple(np.ascontiguousarray(ids[rows, columns][:, ::step]) for ids in scene.maps),
         step < 0,
         scene.whole,
@@ -89,7 +89,7 @@ def _window(focus: BoolMask, rng: np.random.Generator, least: float) -> tuple[sl
     return slices[0], slices[1]
 
 
-def _coloured(frame: Frame, jitter: NDArray[np.float64]) -> Frame:
+def coloured(frame: Frame, jitter: NDArray[np.float64]) -> Frame:
     """Brightness, contrast around the mean, and saturation, each times its factor."""
     pixels = frame.astype(np.float32)
     brightness, contrast, saturation = (np.float32(j) for j in jitter)

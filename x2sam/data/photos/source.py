@@ -11,6 +11,7 @@ import numpy as np
 
 from x2sam.data.photos.augment import Scene, augmented, plain
 from x2sam.data.photos.drafts import Content, Draft, categories, markable, marked, phrases
+from x2sam.data.photos.films import filmed
 from x2sam.data.photos.folder import Photo, PhotoFolder, mask_in
 from x2sam.data.photos.grounding import groundable, grounded
 from x2sam.data.photos.talk import spoken, talk
@@ -21,7 +22,7 @@ from x2sam.types import Sample
 
 SPLITS = ("train", "val")
 VARIANTS = 16
-"""How often `PhotoSource.lengths` counts each photo: every time it is cut, coloured and asked about otherwise."""
+"""How often a photo is counted: every time it is cut, coloured and asked about otherwise."""
 ATTEMPTS = 10
 STRIDES = 3
 """Frames of a clip are at most so many apart."""
@@ -45,13 +46,17 @@ class _Maker:
     clips: bool = False
     least: float = 0.45
     """The smallest side of a cut, as a part."""
+    made: float = 0.0
+    """Share of the training clips that are films made of photos (`films`)."""
+    variants: int = VARIANTS
+    """How often `PhotoSource.lengths` counts each photo or clip."""
 
 
 MAKERS: dict[str, _Maker] = {
     "img_intseg": _Maker(marked, lambda photo: bool(markable(photo))),
     "img_refseg": _Maker(phrases, lambda photo: bool(photo.names)),
     "img_genseg": _Maker(categories, lambda photo: bool(photo.names)),
-    "vid_objseg": _Maker(marked, lambda photo: bool(photo.shapes), clips=True, least=0.7),
+    "vid_objseg": _Maker(marked, lambda photo: bool(photo.shapes), clips=True, least=0.7, made=0.6, variants=256),
     "vid_refseg": _Maker(phrases, lambda photo: bool(photo.phrases), clips=True, least=0.7),
     "img_chat": _Maker(talk, spoken, least=0.85),
     "img_gcgseg": _Maker(grounded, groundable, least=0.85),
@@ -96,7 +101,7 @@ class PhotoSource:
     @property
     def lengths(self) -> dict[str, int]:
         """Number of samples per task."""
-        return {task: VARIANTS * len(rows) for task, rows in self._rows.items() if rows}
+        return {task: MAKERS[task].variants * len(rows) for task, rows in self._rows.items() if rows}
 
     def sample(self, task: str, index: int) -> Sample:
         """The sample of a task at an index: the same call gives the same bytes, in any process and order."""
@@ -107,8 +112,12 @@ class PhotoSource:
         source = self.folder.clips if maker.clips else self.folder.photos
         for attempt in range(ATTEMPTS * len(rows)):  # one that the cut left nothing of gives its turn to the next
             rng = np.random.default_rng((self.seed, zlib.crc32(task.encode()), index, attempt))
-            photo = source[rows[(index + attempt // ATTEMPTS) % len(rows)]]
-            scene = self._scene(photo, maker, rng)
+            if self.split == "train" and maker.made and rng.random() < maker.made:
+                scene = self._film(maker, rng)
+                photo = scene.photo
+            else:
+                photo = source[rows[(index + attempt // ATTEMPTS) % len(rows)]]
+                scene = self._scene(photo, maker, rng)
             others, sure = self.folder.absent(photo), self.folder.everywhere(photo)
             draft = Draft(rng, scene, others, sure, self.absent, self.negatives, self.asked, self.folder.things)
             content = maker.make(draft)
@@ -134,6 +143,12 @@ class PhotoSource:
         focus = [s.id for s in (markable(photo) or photo.shapes)]
         chosen = [focus[rng.integers(len(focus))]] if focus else []
         return augmented(photo, times, rng, chosen, maker.least)
+
+    def _film(self, maker: _Maker, rng: np.random.Generator) -> Scene:
+        """A film made of one photo, and perhaps of an object of another."""
+        rows = self._rows["img_intseg"]
+        photo, other = (self.folder.photos[rows[i]] for i in rng.integers(0, len(rows), 2))
+        return filmed(photo, other, rng, self.frames)
 
     def _times(self, photo: Photo, rng: np.random.Generator) -> list[int]:
         """Frames of a window, evenly apart; in training sometimes backwards."""
