@@ -46,6 +46,9 @@ class Layer:
     """``[Q, h, w]``; stacked ``[N, Q, h, w]``."""
 
 
+FIRST_SHARE, BEST_SHARE, OTHER_SHARE = 0.35, 0.5, 0.05
+"""Of a single click's loss: what its first mask learns, the best of its masks, and each of them."""
+
 Matches = list[tuple[Tensor, Tensor]]
 """Per frame: queries that answer for a target, and their targets, both of one length."""
 
@@ -169,7 +172,8 @@ def prompted_losses(
 ) -> dict[str, Tensor]:
     """Losses of the prompted head: its masks, how good it says they are, and whether the thing is there.
 
-    Of the masks of a single click the best one learns, and the others a little; else only the first.
+    Of the masks of a single click the first, which is the answer, and the best one learn, and the others a little; else
+    only the first.
 
     Args:
         masks: of ``P`` prompts.
@@ -190,8 +194,9 @@ def prompted_losses(
     each = config.mask_weight * bce + config.dice_weight * dice
     first = torch.zeros_like(each)
     first[:, 0] = 1.0
-    best = F.one_hot(each.argmin(1), each.shape[1]) * 0.85 + 0.05
-    weight = torch.where(masks.single[:, None], best.to(each), first) * there[:, None]
+    best = F.one_hot(each.argmin(1), each.shape[1])
+    shared = FIRST_SHARE * first + BEST_SHARE * best.to(each) + OTHER_SHARE
+    weight = torch.where(masks.single[:, None], shared, first) * there[:, None]
     with torch.no_grad():
         drawn = (x > 0).float()
         overlap = (drawn * hard).sum(-1) / (drawn + hard).clamp_max(1).sum(-1).clamp_min(1)

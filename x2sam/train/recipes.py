@@ -176,6 +176,7 @@ def prompted_nano() -> TrainConfig:
         init="runs/names_nano/model",
         stage="prompted",
         tasks={"photos/img_intseg": 3, "photos/img_refseg": 4, "photos/img_genseg": 1, "photos/vid_objseg": 4},
+        absent=0.4,
         image_batch=6,
         video_batch=2,
         lr=1e-3,

@@ -32,7 +32,7 @@ OFTEN: dict[str, int] = {
     "coco-panoptic-train": 3,
     "coco-stuff-sample": 3,
     "voc07": 3,
-    "bsds": 6,
+    "bsds": 14,
 }
 """Sets whose photos come so many times in a round, since each of them holds much."""
 
