@@ -34,6 +34,7 @@ from x2sam.masks import RLE
 from x2sam.metrics import Presence, SaidNames
 from x2sam.predictor import X2Sam
 from x2sam.prompts import read_answer
+from x2sam.train.sources import open_source
 from x2sam.types import Sample, Segment
 
 HEIGHT, WIDTH = 64, 96
@@ -296,6 +297,14 @@ def test_films_are_made_of_photos_and_an_object_of_another_crosses_them(source: 
     assert new not in {s.id for s in photo.shapes} | set(photo.void)
     again = filmed(photo, other, np.random.default_rng(0), 3)
     assert all((a == b).all() for a, b in zip(films[0].frames, again.frames, strict=True))
+
+
+@pytest.mark.parametrize(("absent", "low", "high"), [(0.0, 0.0, 0.0), (0.6, 0.4, 0.8)])
+def test_a_recipe_says_how_many_phrases_match_nothing(root: Path, absent: float, low: float, high: float) -> None:
+    source = open_source("world", "train", 64, 2, str(root), absent=absent, negatives=2, phrases=0)
+    samples = [source.sample("photos/img_refseg", index) for index in range(60)]
+    asked = sum(len(sample.prompt.conditions) for sample in samples)
+    assert low <= 1 - sum(len(sample.objects) for sample in samples) / asked <= high
 
 
 def test_left_stays_left_in_a_mirror(source: PhotoSource) -> None:

@@ -15,6 +15,10 @@ from x2sam.train.sampler import Source
 from x2sam.types import Sample
 
 
+OF_PHOTOS = ("absent", "negatives")
+"""Settings of the generated world that mean the same for photos."""
+
+
 class Mixture:
     """Two sources as one: tasks that begin with ``photos/`` are made of photos, the others of the rest."""
 
@@ -48,10 +52,11 @@ def open_source(
         side: height and width of the world's frames.
         frames: of the world's clips.
         photos: a folder of photos (`x2sam.data.photos`) for the tasks that begin with ``photos/``.
-        asked: further arguments of the `World`.
+        asked: further arguments of the `World`; what the photos can be asked for, too (`OF_PHOTOS`), goes to both.
     """
     if photos:
-        return Mixture(open_source(name, split, side, frames, **asked), PhotoSource(photos, split, frames))
+        told = {key: asked[key] for key in OF_PHOTOS if key in asked}
+        return Mixture(open_source(name, split, side, frames, **asked), PhotoSource(photos, split, frames, **told))
     if name == "world":
         return World(split, size=(side, side), frames=frames, **asked)
     if Path(name).is_dir():
