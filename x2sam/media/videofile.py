@@ -178,6 +178,12 @@ class VideoFile:
         stream = container.streams.best("video")
         if stream is None or stream.disposition & av.stream.Disposition.attached_pic:  # the cover of a record
             raise MediaError(f"Got {self._name}, which holds no video", "a file with pictures in it, not only sound")
+        if stream.codec_context is None:
+            raise MediaError(
+                f"Got {self._name}, whose pictures are packed in a way that is not known here",
+                "a video of a common codec",
+                "Convert it first, for instance: ffmpeg -i FILE out.mp4",
+            )
         if stream.width * stream.height > MAX_PIXELS:
             raise MediaError(
                 f"Got {self._name} of {stream.width}x{stream.height} pixels",
