@@ -98,14 +98,15 @@ def phones(folder: Folder, film: Path) -> None:
     heic(folder.add("IMG_0101.heic", (1, HEIGHT, WIDTH)), 1, upright=False)
     Path(folder.add("named wrongly.jpg", still())).write_bytes((folder.root / "IMG_0100.HEIC").read_bytes())
     picture().save(folder.add("shot.avif", still()), quality=90)
-    for degrees, size in ((90, (FRAMES, HEIGHT, WIDTH)), (180, still(FRAMES)), (270, (FRAMES, HEIGHT, WIDTH))):
-        turn = {90: "transpose=2", 180: "hflip,vflip", 270: "transpose=1"}[degrees]
+    for degrees in (90, 180, 270):
+        turn = {90: "transpose=1", 180: "hflip,vflip", 270: "transpose=2"}[degrees]  # shown anticlockwise again
         flat = folder.root / "flat.mp4"
         ffmpeg("-i", film, "-vf", turn, "-c:v", "libx264", "-pix_fmt", "yuv420p", flat)
-        shown = folder.add(f"VID_{degrees}.mp4", (FRAMES, WIDTH, HEIGHT) if degrees != 180 else size)
-        ffmpeg("-display_rotation", -degrees, "-i", flat, "-c", "copy", shown) if newer() else rotated(
-            flat, shown, degrees
-        )
+        shown = folder.add(f"VID_{degrees}.mp4", still(FRAMES))
+        if newer():
+            ffmpeg("-display_rotation", degrees, "-i", flat, "-c", "copy", shown)
+        else:
+            ffmpeg("-i", flat, "-c", "copy", "-metadata:s:v", f"rotate={degrees}", shown)
         flat.unlink()
     ffmpeg("-i", film, "-c:v", "libx265", *SILENT, "-tag:v", "hvc1", folder.add("IMG_0200.MOV", still(FRAMES)))
     ffmpeg("-i", film, "-c:v", "libx264", "-s", "176x144", folder.add("old phone.3gp", (FRAMES, 176, 144)))
@@ -115,10 +116,6 @@ def newer() -> bool:
     """FFmpeg 6 and later write display matrices from ``-display_rotation``; earlier ones from a tag."""
     said = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True).stdout
     return said.split()[2].lstrip("n").split(".")[0] >= "6"
-
-
-def rotated(source: Path, target: Path, degrees: int) -> None:
-    ffmpeg("-i", source, "-c", "copy", "-metadata:s:v", f"rotate={degrees}", target)
 
 
 def camcorders(folder: Folder, film: Path) -> None:
@@ -177,7 +174,7 @@ def scanners(folder: Folder) -> None:
 
 
 def editors(folder: Folder, film: Path) -> None:
-    late = ("-itsoffset", 0.4, "-i", film, "-c:v", "libx264", "-bf", 2)
+    late = ("-itsoffset", 0.4, "-i", film, "-c:v", "libx264", "-bf", 2, "-vsync", "passthrough")
     ffmpeg(*late, folder.add("offset.mov", still(FRAMES)))
     ffmpeg("-i", film, "-c:v", "prores_ks", "-profile:v", 0, folder.add("edit ProRes.mov", still(FRAMES)))
     ffmpeg("-i", film, "-c:v", "qtrle", folder.add("animation.mov", still(FRAMES)))
@@ -213,7 +210,7 @@ def broken(folder: Folder) -> None:
     folder.add("sound.mp4", "no video")
     ffmpeg("-f", "lavfi", "-i", "sine=duration=1", "-c:a", "aac", folder.root / "sound.mp4")
     (folder.root / "album").mkdir()
-    folder.known["album"] = "pictures"
+    folder.known["album"] = "without any frame"
     names = {"a:b?.jpg": "IMG_0001.JPG", "[1] copy.jpg": "IMG_0001.JPG", "Größe 猫 🐈.jpg": "IMG_0006.JPG"}
     for name, source in names.items():
         folder.add(name, still()).write_bytes((folder.root / source).read_bytes())

@@ -201,7 +201,7 @@ class VideoFile:
         """
         damage: list[str] = []
         for packet in readable(container.demux(stream), damage):
-            if packet.is_keyframe and packet.pts is not None and packet.size and keys is not None:
+            if keys is not None and packet.is_keyframe and packet.pts is not None and packet.size:
                 keys.append(Key(packet.pts, packet.dts, packet.size))
             if key is not None:
                 if packet.is_keyframe and packet.pts is not None and packet.pts > key.pts:
@@ -251,11 +251,12 @@ class _Cursor:
         self._lenient = False
         self._container: Any = None
         self._frame: Any = None
-        self._begin()
+        self._number = -1
 
     def close(self) -> None:
         """Let go of the file."""
-        self._container.close()
+        if self._container is not None:
+            self._container.close()
 
     def reach(self, number: int) -> Any:
         """The frame with this number, decoded."""
@@ -279,6 +280,8 @@ class _Cursor:
         return list(dict.fromkeys([*wanted, decoded - round(1 / self._file._unit)]))
 
     def _jump(self, moment: int, key: Key) -> bool:
+        if self._container is None:
+            self._begin()
         self._frame, self._number = None, -1
         try:
             self._container.seek(moment, stream=self._stream)
@@ -326,8 +329,7 @@ class _Cursor:
 
     def _begin(self) -> None:
         """Stand before the first frame."""
-        if self._container is not None:
-            self._container.close()
+        self.close()
         self._container = self._file.open()
         self._stream = self._file._stream(self._container)
         self._frames = self._file._decode(self._container, self._stream)
