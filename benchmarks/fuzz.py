@@ -165,7 +165,7 @@ def learn(rng: np.random.Generator, folder: Path) -> None:
     from x2sam.data.own import check_own, open_own
 
     content = (coco, ytvis, line)[int(rng.integers(3))]
-    text = json.dumps(shaken(content(), rng)).encode()
+    text = json.dumps(shaken(content(), rng, (0.01, 0.06)[int(rng.integers(2))])).encode()
     Image.fromarray(next(frames())).save(folder / "a.jpg")
     (folder / ("a.jsonl" if content is line else "a.json")).write_bytes(bent(text, rng) if rng.random() < 0.3 else text)
     list(check_own(folder))
