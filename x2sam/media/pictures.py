@@ -30,7 +30,10 @@ SHORTEST = 20
 """Milliseconds; shorter delays of animations, and none, count as ``USUAL``, as in browsers."""
 USUAL = 100
 DNG_VERSION = 50706
-BROKEN = (EOFError, OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, RuntimeError, struct.error)
+BROKEN: tuple[type[Exception], ...] = (
+    *(EOFError, OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, RuntimeError, struct.error),
+    Image.DecompressionBombError,
+)
 """What Pillow and its plug-ins raise over files that are damaged."""
 
 
@@ -52,7 +55,7 @@ def open_picture(source: Path | bytes, name: str) -> Image.Image | None:
                 raise _refused(name, kind) from None
             return None
         image = _open_heif(source, name, head)
-    except (*BROKEN, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         raise MediaError(f"Got {name}, which cannot be opened ({error})", "a picture or a video") from None
     if image.format in ("JPEG", "MPO") and Path(name).suffix.lower() in MOTION_JPEG:
         image.close()
