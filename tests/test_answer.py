@@ -188,6 +188,17 @@ def test_a_prompt_means_what_it_is_drawn_on(kind, drawn, meant):
     assert found.query == meant
 
 
+@pytest.mark.parametrize(("columns", "score"), [((4, 12), 0.9), ((4, 8), 0.45), ((9, 14), 0.0)])
+def test_a_mask_that_leaves_out_the_click_is_not_sure(columns, score):
+    """It is answered, for want of a better one, and its score says what it is worth."""
+    prompt = np.zeros(SIZE, dtype=bool)
+    prompt[7 * 3 : 9 * 3, 7 * 5 : 9 * 5] = True  # columns 7 and 8 of 16
+    asked = Condition(region=Region(RLE.encode(prompt), "point"))
+    mask = box(4, columns[0], 12, columns[1])
+    (found,) = answer("img_intseg", classes((0.9,)), [mask], [asked], prompt_masks=[prompt])
+    assert found.score == pytest.approx(score, abs=1e-4)
+
+
 def test_nothing_of_an_object_lies_far_outside_of_its_box():
     """A mask that leaks is cut where the box ends, a twentieth later: hands are not exact."""
     drawn = np.zeros(SIZE, dtype=bool)

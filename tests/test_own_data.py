@@ -214,6 +214,32 @@ def test_all_that_is_wrong_is_said_before_training(
     assert not (tmp_path / "run").exists()
 
 
+def test_no_region_is_drawn_on_an_outline_that_leaves_no_pixel(tmp_path: Path) -> None:
+    """Beside the picture, or thinner than a pixel."""
+
+    def change(content: dict[str, Any]) -> None:
+        thin = [[60, 4, 70, 4, 70, 20], [5, 5, 5.1, 5, 5.1, 5.1]]
+        content["annotations"] += [
+            {**content["annotations"][0], "id": 7 + i, "segmentation": [outline]} for i, outline in enumerate(thin)
+        ]
+
+    data = open_own(exported(tmp_path, change))
+    for index in range(6):
+        assert {t.object_id for t in data.sample("img_intseg", index).objects} <= {1, 2}
+
+
+def test_everything_wrong_in_a_record_is_said_at_once(tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["images"][0].update(width=41)
+        more = [{**content["annotations"][0], "id": 7, "segmentation": [[1, 2, 3]]}]
+        content["annotations"] += [*more, {**content["annotations"][0], "id": 8, "category_id": 99}]
+
+    told = problems(exported(tmp_path, change))
+    for said in ("annotation 7 of image 1: a polygon of 3", "annotation 8 of image 1: the category 99", "41x30 pixels"):
+        assert sum(said in text for text in told) == 1, told
+    assert len(told) == 3
+
+
 @pytest.mark.parametrize(
     ("names", "labels"),
     [

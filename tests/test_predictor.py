@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -270,3 +271,57 @@ def test_a_prompt_object_passes_through(model: X2Sam) -> None:
     prompt = prompt_for(TASKS["img_genseg"])
     assert model.segment(picture(), prompt, task="img_genseg", **LOW).prompt == prompt
     assert isinstance(prompt, Prompt)
+
+
+def test_threads_on_one_model_get_the_answers_of_one_thread(model: X2Sam) -> None:
+    """Names, phrases, clicks, words and clips at once: nothing of a request hangs on the model."""
+    photo, film = picture(4), clip(3)
+    asks: list[Callable[[], Result]] = [
+        lambda: model.segment(photo, ["dog", "stuff: sky"], **LOW),
+        lambda: model.segment(photo[::-1], "the big dog on the left side of the picture", **LOW),
+        lambda: model.segment(photo, regions=(40, 30), **LOW),
+        lambda: model.segment(photo, max_new_tokens=6, **LOW),
+        lambda: model.chat(photo, "What is this?", max_new_tokens=6),
+        lambda: model.track(film, "the dog", **LOW).result,
+    ]
+    alone = [ask().to_dict() for ask in asks]
+    ready, wrong = threading.Barrier(16), list[str]()
+
+    def work(thread: int) -> None:
+        ready.wait()
+        for number in ((thread + n) % len(asks) for n in range(2)):
+            try:
+                if asks[number]().to_dict() != alone[number]:
+                    wrong.append(f"another answer to request {number}")
+            except Exception as error:
+                wrong.append(f"request {number}: {error!r}")
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_threads_on_one_session_get_the_answers_of_one_thread(model: X2Sam) -> None:
+    """A session reads its medium once and keeps that reading: who asks meanwhile waits."""
+    asks = ["the dog", ["dog", "cat"], "the big red car", ["a", "b", "c"]]
+    alone = [model.open(picture(5)).segment(ask, **LOW).to_dict() for ask in asks]
+    session, ready, wrong = model.open(picture(5)), threading.Barrier(8), list[str]()
+
+    def work(thread: int) -> None:
+        ready.wait()
+        for number in ((thread + n) % len(asks) for n in range(3)):
+            try:
+                if session.segment(asks[number], **LOW).to_dict() != alone[number]:
+                    wrong.append(f"another answer to request {number}")
+            except Exception as error:
+                wrong.append(f"request {number}: {error!r}")
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []

@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import AppendingTiffWriter
 
 from x2sam.data.base import picture_size
 from x2sam.errors import MediaError
-from x2sam.media.opening import open_media
+from x2sam.media import open_media
 from x2sam.serve.limits import Limits
 from x2sam.serve.uploads import take
 

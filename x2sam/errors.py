@@ -39,6 +39,9 @@ class CheckpointError(X2SamError):
 class DataError(X2SamError, ValueError):
     """A data set record that is wrong; names the file and the record."""
 
+    others: tuple[DataError, ...] = ()
+    """What else is wrong in the same record, where all of it was looked at."""
+
 
 class MissingExtraError(X2SamError, ImportError):
     """An optional dependency that is not installed."""

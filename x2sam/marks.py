@@ -60,7 +60,7 @@ def plain(value: Any) -> Any:
         return dict(value)
     if isinstance(value, (str, os.PathLike)):
         return Path(value)
-    if isinstance(value, Image.Image) or hasattr(value, "__array__"):
+    if isinstance(value, (Image.Image, memoryview)) or hasattr(value, "__array__"):
         array = as_array(value)
         return array if array.dtype != object else plain(array.tolist())
     if isinstance(value, Real):

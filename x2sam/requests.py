@@ -14,8 +14,13 @@ from x2sam.prompts import check
 from x2sam.tasks import COUNTERPARTS, TASKS, Task, get_task
 from x2sam.types import Condition, Prompt
 
-_MARK = re.compile(r"[?\uff1f\u061f\u037e\u055e][\s\"'\u201d\u00bb)\u300d]*$")
-"""A question's mark at the end: Latin, full width, Arabic, Greek, Armenian."""
+_MARK = re.compile(
+    r"^\u00bf|\u055e"  # what opens a Spanish question, and what stands inside of an Armenian one
+    r"|[?\uff1f\ufe56\u061f\u037e\u1367\u2cfa\ua60f\u2e2e\u2047-\u2049\u203d][?!.\u2026\uff01\u061f\uff1f\s]*$"
+    r"|[\u0370-\u03ff\u1f00-\u1fff]\s*;$"  # Greek has a mark of its own, which normalising makes a semicolon
+)
+"""A question's mark: Latin, full width, small, Arabic, Greek, Ethiopic, Coptic, Vai, mirrored, doubled."""
+_QUOTES = "\"'\u2018\u2019\u201c\u201d\u00ab\u00bb\u2039\u203a\u300c\u300d\u300e\u300f()"
 _SUBJECT = (
     "the|this|that|these|those|there|a|an|any|it|he|she|they|you|we|i|one|someone|anyone|anything|my|your|its|our"
 )
@@ -29,12 +34,18 @@ _OPENING = re.compile(
 
 def is_question(text: str) -> bool:
     """Whether a text is taken for a question rather than a phrase."""
-    return bool(_MARK.search(text.strip()) or _OPENING.match(text.strip()))
+    return _is_marked(text) or bool(_OPENING.match(text.strip()))
+
+
+def _is_marked(text: str) -> bool:
+    """Ends as a question. In quotes altogether it does; what is quoted at the end of a phrase is no question."""
+    text = text.strip()
+    return bool(_MARK.search(text.strip(_QUOTES) if text[:1] in _QUOTES else text))
 
 
 def guess(text: str) -> str:
     """What a text is taken for without saying so itself, for people; empty where nothing was guessed."""
-    if not is_question(text) or _MARK.search(text.strip()):
+    if not is_question(text) or _is_marked(text):
         return ""
     return "Taken for a question by how it begins; end it with '?', or name the task for a phrase"
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from x2sam.errors import DataError, InputError, MediaError
 from x2sam.masks import RLE, union
 from x2sam.media.pictures import open_picture, read_pixels, stored, to_frame, upright_size
 from x2sam.types import Frame, Sample
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,20 @@ def record_error(file: Path, record: int | str | None, got: str, expected: str =
     """An error to raise for a wrong record: its text names the file and the record (number, id or ``line 7``)."""
     place = f"{file}" if record is None else f"{file}, {f'record {record}' if isinstance(record, int) else record}"
     return DataError(f"{place}: {got}", expected, hint)
+
+
+def each(readings: Iterable[Callable[[], T]]) -> list[T]:
+    """What all readings give; the DataError of the first that fails brings those of the others."""
+    found, wrong = list[T](), list[DataError]()
+    for reading in readings:
+        try:
+            found.append(reading())
+        except DataError as error:
+            wrong.append(error)
+    if wrong:
+        wrong[0].others = tuple(wrong[1:])
+        raise wrong[0]
+    return found
 
 
 def part(record: Any, key: str | int, kind: type | tuple[type, ...], file: Path, name: int | str | None) -> Any:

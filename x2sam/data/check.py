@@ -37,7 +37,7 @@ def check(records: Records, split: Split, pixels: bool = False) -> Iterator[Prob
             sample = records[index]
             sizes = _sizes(sample, pixels)
         except X2SamError as error:
-            yield Problem(index, str(error))
+            yield from (Problem(index, str(each)) for each in (error, *getattr(error, "others", ())))
         else:
             yield from (Problem(index, f"sample {sample.sample_id}: {text}") for text in _wrong(sample, sizes))
 

@@ -173,7 +173,9 @@ def _marked(records: Records, task: str, seed: int) -> Records:
     def make(index: int) -> Sample:
         for step in range(len(records)):  # a picture without an object gives its turn to the next
             sample = records[(index + step) % len(records)]
-            objects = [track for track in sample.objects if not track.is_crowd and any(track.masks)]
+            objects = [
+                track for track in sample.objects if not track.is_crowd and any(m and m.area for m in track.masks)
+            ]
             if objects:
                 rng = drawn_for(seed, index)
                 chosen = [objects[i] for i in rng.permutation(len(objects))[:MARKED]]

@@ -30,6 +30,7 @@ __all__ = ["AnswerOptions", "Candidate", "answer_frame", "best", "instances", "p
 DEFAULTS = AnswerOptions()
 ALIKE, UNLIKELY = 0.9, 0.05
 """Overlap from which two answers to a click are one, and the score below which an answer is none."""
+STROKES = ("point", "scribble")
 BOX_MARGIN = 0.05
 """Nothing of an object lies further outside of its box than this part of the box's sides: hands are not exact."""
 
@@ -160,10 +161,13 @@ def best(
             raise InputError(f"Got a prompt mask of shape {prompt.shape}", f"the answer's size {frame.size}")
     pointed = torch.tensor([rules.agreement > 0 and prompt is not None for prompt in prompts])
     sure = (scores >= rules.threshold) | (scores == scores.amax(0)) | pointed
-    rank = torch.where(sure, scores, -1.0)
+    rank, kept = torch.where(sure, scores, -1.0), torch.ones_like(scores)
     for c, prompt in enumerate(prompts):
         if pointed[c]:
-            rank[:, c] = (1 - rules.agreement) * scores[:, c] + rules.agreement * _agreement(frame, c, prompt)
+            agreement = _agreement(frame, c, prompt)
+            rank[:, c] = (1 - rules.agreement) * scores[:, c] + rules.agreement * agreement
+            if _kind(frame, c) in STROKES:  # a mask that leaves out the click is not to be sure of
+                kept[:, c] = agreement
             continue
         geometry = _geometry(frame, sure[:, c], prompt, recent[c] if c < len(recent) else ())
         if geometry is not None:
@@ -178,7 +182,7 @@ def best(
         listed = frame.scores.topk(len(scores), dim=0, sorted=not rules.quality).indices
         first = torch.from_numpy(rank.gather(0, listed).numpy().argmax(0))  # numpy promises the first
         chosen = zip(listed.gather(0, first[None])[0].tolist(), range(scores.shape[1]), strict=True)
-    reported = rank if rules.combined_score else scores
+    reported = rank if rules.combined_score else scores * kept
     picks: list[Pick] = []
     for query, c in sorted(chosen, key=lambda pair: pair[1]):
         least = rules.threshold if c in seen else max(rules.threshold, rules.arrival)
@@ -319,7 +323,7 @@ def _agreement(frame: FrameLogits, condition: int, prompt: BoolMask | None) -> T
     ours = (frame.logits > frame.cutoff).cpu()  # [Q, h, w]
     drawn = torch.from_numpy(_shrunk(prompt, (ours.shape[1], ours.shape[2])))
     kind = _kind(frame, condition)
-    if kind in ("point", "scribble"):
+    if kind in STROKES:
         return (ours & drawn).sum((1, 2)) / drawn.sum()
     if kind == "box":  # only what is inside will be answered
         inside = ours & drawn

@@ -3,3 +3,7 @@
 `opening` tells what a source is, `pictures` and `video` (over `videofile`, `timeline`, `streams`, `cameras`) hand out
 frames, `display` turns them the way they are meant to be seen.
 """
+
+from x2sam.media.opening import Clip, open_media
+
+__all__ = ["Clip", "open_media"]

@@ -30,7 +30,10 @@ SHORTEST = 20
 """Milliseconds; shorter delays of animations, and none, count as ``USUAL``, as in browsers."""
 USUAL = 100
 DNG_VERSION = 50706
-BROKEN = (EOFError, OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, RuntimeError, struct.error)
+BROKEN: tuple[type[Exception], ...] = (
+    *(EOFError, OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, RuntimeError, struct.error),
+    Image.DecompressionBombError,
+)
 """What Pillow and its plug-ins raise over files that are damaged."""
 
 
@@ -52,7 +55,7 @@ def open_picture(source: Path | bytes, name: str) -> Image.Image | None:
                 raise _refused(name, kind) from None
             return None
         image = _open_heif(source, name, head)
-    except (*BROKEN, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         raise MediaError(f"Got {name}, which cannot be opened ({error})", "a picture or a video") from None
     if image.format in ("JPEG", "MPO") and Path(name).suffix.lower() in MOTION_JPEG:
         image.close()
@@ -110,28 +113,28 @@ def pages(image: Any, look: Callable[[], object] = lambda: None) -> Iterator[int
     """
     if image.format == "TIFF":
         size = None
-        for number in count():
-            try:
-                image.seek(number)
-            except BROKEN:
-                return
-            look()
+        for number in _seek_on(image, look):
             reduced = image.tag_v2.get(254, 0) & (REDUCED | MASK) or image.tag_v2.get(255) == 2
             if not reduced and image.size == (size or image.size):
                 size = image.size
                 yield number
     elif image.format in STILLS:
         yield image.tell()
-    elif image.format == "GIF":  # how many there are is only known at the end
-        for number in count():
-            try:
-                image.seek(number)
-            except BROKEN:
-                return
-            look()
-            yield number
+    elif image.format == "GIF":
+        yield from _seek_on(image, look)
     else:
         yield from range(int(bool(image.info.get("default_image"))), getattr(image, "n_frames", 1))
+
+
+def _seek_on(image: Any, look: Callable[[], object]) -> Iterator[int]:
+    """0, 1, 2 ... as long as there is such a frame, which is only known where there is none; ``look`` sees each."""
+    for number in count():
+        try:
+            image.seek(number)
+        except BROKEN:
+            return
+        look()
+        yield number
 
 
 def is_animated(image: Image.Image) -> bool:

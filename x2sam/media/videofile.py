@@ -178,6 +178,12 @@ class VideoFile:
         stream = container.streams.best("video")
         if stream is None or stream.disposition & av.stream.Disposition.attached_pic:  # the cover of a record
             raise MediaError(f"Got {self._name}, which holds no video", "a file with pictures in it, not only sound")
+        if stream.codec_context is None:
+            raise MediaError(
+                f"Got {self._name}, whose pictures are packed in a way that is not known here",
+                "a video of a common codec",
+                "Convert it first, for instance: ffmpeg -i FILE out.mp4",
+            )
         if stream.width * stream.height > MAX_PIXELS:
             raise MediaError(
                 f"Got {self._name} of {stream.width}x{stream.height} pixels",
@@ -195,7 +201,7 @@ class VideoFile:
         """
         damage: list[str] = []
         for packet in readable(container.demux(stream), damage):
-            if packet.is_keyframe and packet.pts is not None and packet.size and keys is not None:
+            if keys is not None and packet.is_keyframe and packet.pts is not None and packet.size:
                 keys.append(Key(packet.pts, packet.dts, packet.size))
             if key is not None:
                 if packet.is_keyframe and packet.pts is not None and packet.pts > key.pts:
@@ -245,11 +251,12 @@ class _Cursor:
         self._lenient = False
         self._container: Any = None
         self._frame: Any = None
-        self._begin()
+        self._number = -1
 
     def close(self) -> None:
         """Let go of the file."""
-        self._container.close()
+        if self._container is not None:
+            self._container.close()
 
     def reach(self, number: int) -> Any:
         """The frame with this number, decoded."""
@@ -273,6 +280,8 @@ class _Cursor:
         return list(dict.fromkeys([*wanted, decoded - round(1 / self._file._unit)]))
 
     def _jump(self, moment: int, key: Key) -> bool:
+        if self._container is None:
+            self._begin()
         self._frame, self._number = None, -1
         try:
             self._container.seek(moment, stream=self._stream)
@@ -320,8 +329,7 @@ class _Cursor:
 
     def _begin(self) -> None:
         """Stand before the first frame."""
-        if self._container is not None:
-            self._container.close()
+        self.close()
         self._container = self._file.open()
         self._stream = self._file._stream(self._container)
         self._frames = self._file._decode(self._container, self._stream)

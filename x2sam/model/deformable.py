@@ -56,11 +56,8 @@ class DeformableAttention(mask2former.Mask2FormerPixelDecoderEncoderMultiscaleDe
         if attention_mask is not None and attention_mask.any():  # True: padding
             values = values.masked_fill(attention_mask[..., None], 0.0)
         sizes = tuple((int(height), int(width)) for height, width in spatial_shapes_list)
-        # all x, then all y: what follows runs over long rows
-        split = (self.n_heads * self.n_levels * self.n_points, 2)
-        weight = self.sampling_offsets.weight.unflatten(0, split).transpose(0, 1).flatten(0, 1)
-        bias = self.sampling_offsets.bias.unflatten(0, split).T.flatten()
-        offsets = F.linear(x, weight, bias).unflatten(-1, (2, self.n_heads, -1))  # [B, Q, 2, heads, levels*P]
+        offsets = self.sampling_offsets(x).unflatten(-1, (self.n_heads, -1, 2))
+        offsets = offsets.movedim(-1, 2).contiguous()  # [B, Q, 2, heads, levels*P]: what follows runs over long rows
         cells = reference_points.transpose(-1, -2) * x.new_tensor(sizes).flip(-1).T  # [B, Q, 2, levels]
         places = offsets + (cells - 0.5).repeat_interleave(self.n_points, -1)[..., None, :]
         weights = self.attention_weights(x).unflatten(-1, (self.n_heads, -1)).softmax(-1)

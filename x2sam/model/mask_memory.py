@@ -123,7 +123,7 @@ class MemoryAttention(nn.Module):
             -math.log(10_000.0) * torch.arange(half, device=like.device, dtype=torch.float32) / half
         )
         code = torch.cat([(age * frequencies).sin(), (age * frequencies).cos()]).to(attention.k_proj.weight.dtype)
-        return attention.heads((attention.k_proj.weight @ code)[None, None])
+        return attention.heads(F.linear(code[None, None], attention.k_proj.weight))
 
 
 class ChannelNorm(nn.LayerNorm):

@@ -94,6 +94,8 @@ class ChatIn(Loose):
     )
     tools: list[Any] | None = Field(default=None, description="Never called")
     tool_choice: Any = None
+    function_call: Any = Field(default=None, description="The older name of ``tool_choice``")
+    modalities: list[Any] | None = None
     response_format: Any = None
     logprobs: bool | None = None
     stream: bool | None = False
@@ -114,8 +116,10 @@ class ChatIn(Loose):
     def check(self) -> None:
         """Raise InputError for what would be missed in the answer; what only shapes it is let pass."""
         kind = self.response_format.get("type") if isinstance(self.response_format, dict) else self.response_format
+        forced = self.function_call if self.tool_choice in (None, "auto", "none") else self.tool_choice
         refused = {
-            f"the tool choice {self.tool_choice!r:.60}": self.tool_choice not in (None, "auto", "none"),
+            f"the tool choice {forced!r:.60}": forced not in (None, "auto", "none"),
+            f"the modalities {self.modalities!r:.60}": bool(self.modalities) and self.modalities != ["text"],
             f"the response format {kind!r:.60}": kind not in (None, "text"),
             "logprobs": bool(self.logprobs),
         }

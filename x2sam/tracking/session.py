@@ -10,6 +10,7 @@ by frame and keeps nothing but the bounded memory bank.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,7 +57,11 @@ class _Reading:
 
 
 class Session:
-    """A medium, opened by `X2Sam.open`."""
+    """A medium, opened by `X2Sam.open`.
+
+    Threads may share a model as they like, and a session for `segment` and `chat`, which take turns: the reading of the
+    medium is the session's own. A track belongs to the thread that iterates it, and its session with it.
+    """
 
     def __init__(self, model: X2SamModel, processor: X2SamProcessor, clip: Clip, history: int = 0) -> None:
         self.model, self.processor, self.clip = model, processor, clip
@@ -66,6 +71,7 @@ class Session:
             clip.stream.remember(self.history)
         self._reading: _Reading | None = None
         self._features: dict[int, FrameFeatures] = {}
+        self._turn = threading.RLock()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -82,7 +88,8 @@ class Session:
         **options: Any,
     ) -> Result:
         """Segment an image, or all of a clip. See `X2Sam.segment`."""
-        return self.track(prompt, regions, task, **options).result
+        with self._turn:
+            return self.track(prompt, regions, task, **options).result
 
     def track(
         self,
@@ -115,12 +122,13 @@ class Session:
         """Answer in words; if the answer grounds phrases, their masks come with it. See `X2Sam.chat`."""
         task = TASKS["vid_chat" if self.clip.kind == "video" else "img_chat"]
         request = Request(task, chat_prompt(messages))
-        asked = self.ask(request, max_new_tokens, on_text)
-        if asked.guidance is None:
-            return Result(request.task.name, asked.text, (), request.prompt, self.clip)
-        track = Track(self, answer_options(options, self.model.config))
-        track.follow(request, asked=asked)
-        return track.result
+        with self._turn:
+            asked = self.ask(request, max_new_tokens, on_text)
+            if asked.guidance is None:
+                return Result(request.task.name, asked.text, (), request.prompt, self.clip)
+            track = Track(self, answer_options(options, self.model.config))
+            track.follow(request, asked=asked)
+            return track.result
 
     # --- the language side -------------------------------------------------------------------------------------
 

@@ -6,11 +6,14 @@ COCO's own evaluation, crowds are kept as crowds and images may have no object.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from x2sam.data.base import Packed, Records, Split, drawn_for, lazy_frames, part, read_json
+from x2sam.data.base import Packed, Records, Split, drawn_for, each, lazy_frames, part, read_json
 from x2sam.data.families.coco import Image, Vocabulary, drawn, fitted, named, track, with_annotations
-from x2sam.types import Sample
+from x2sam.types import ObjectTrack, Sample
 
 
 def read(root: Path, split: Split, seed: int) -> Records:
@@ -26,15 +29,19 @@ def read(root: Path, split: Split, seed: int) -> Records:
     def make(index: int) -> Sample:
         row, annotations = records[index]
         image = Image.of(row, file)
-        positions = [
-            vocabulary.position(part(a, "category_id", int, file, named(a, image)), file, named(a, image))
-            for a in annotations
-        ]
-        prompt, place = vocabulary.ask(positions, split.options.get("categories"), drawn_for(seed, index))
-        read_one = drawn if own else track
-        found = (read_one(a, place[at], image, file) for a, at in zip(annotations, positions, strict=True))
-        tracks = tuple(t for t in found if t is not None)
         picture = root / split.options["images"] / image.file_name
+
+        def one(annotation: Any) -> tuple[int, ObjectTrack | None]:
+            key = part(annotation, "category_id", int, file, named(annotation, image))
+            at = vocabulary.position(key, file, named(annotation, image))
+            return at, (drawn if own else track)(annotation, at, image, file)
+
+        looked = [partial(fitted, (), image, picture, file)] if own else []  # told beside what else is wrong
+        read_all: list[Any] = each([*(partial(one, annotation) for annotation in annotations), *looked])
+        del read_all[len(annotations) :]
+        positions = [at for at, _ in read_all]
+        prompt, place = vocabulary.ask(positions, split.options.get("categories"), drawn_for(seed, index))
+        tracks = tuple(replace(found, condition=place[at]) for at, found in read_all if found is not None)
         if own:
             tracks = fitted(tracks, image, picture, file)
         return Sample(str(image.key), split.task, lazy_frames([picture]), prompt, tracks)
