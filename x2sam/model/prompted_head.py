@@ -9,7 +9,7 @@ masks it says how good they are and whether the thing is there at all.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import numpy as np
@@ -55,6 +55,11 @@ class PromptedMasks:
     """``[P]`` bool: prompts of one click, which all masks answer."""
     token: Tensor
     """``[P, D]``: what was found, as a vector."""
+
+    def split(self, sizes: Sequence[int]) -> list[PromptedMasks]:
+        """Runs of so many prompts each."""
+        parts = (getattr(self, f.name).split(list(sizes)) for f in fields(self))
+        return [PromptedMasks(*part) for part in zip(*parts, strict=True)]
 
     def scores(self) -> Tensor:
         """Probability that each mask is the answer, ``[P, MASKS]``: the first one's is that the thing is there.
