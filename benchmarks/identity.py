@@ -45,7 +45,7 @@ def cut_away(model: X2Sam, sample: Sample, other: Sample, identity: str) -> tupl
     filler = [other.frames[i % len(other.frames)] for i in range(ABSENT)]
     frames = [*sample.frames, *filler, *reversed(list(sample.frames))]
     track = model.open(frames, kind="video").track(sample.prompt, task="vid_genseg", identity=identity)
-    results: Sequence[FrameResult] = track.result.frames
+    results: Sequence[FrameResult] = track.finish().frames
     last = len(sample.frames) - 1
     before, after = (names(things(sample, last), found(results[i])) for i in (last, last + ABSENT + 1))
     both = before.keys() & after.keys()
@@ -65,7 +65,7 @@ def main() -> None:
         for i in range(arguments.clips):
             sample = world.sample("vid_genseg", i)
             track = model.open(sample.frames, kind="video").track(sample.prompt, task="vid_genseg", identity=identity)
-            frames = track.result.frames
+            frames = track.finish().frames
             metric.update([found(f) for f in frames], [things(sample, t) for t in range(len(frames))])
             right, all_of_them = cut_away(model, sample, world.sample("vid_genseg", i + 1), identity)
             kept, returned = kept + right, returned + all_of_them

@@ -48,7 +48,7 @@ def main() -> None:
         result.save(OUT / f"photo-{title}.json", format="coco")
         print(f"{title:>12}: {len(result.segments)} segments {result.text!r} -> {path}")
 
-    result = model.track(clip, regions={"box": (190, 60, 330, 240), "name": "the rider"}).result
+    result = model.track(clip, regions={"box": (190, 60, 330, 240), "name": "the rider"}).finish()
     path = result.save(OUT / "clip.mp4")
     print(f"{'clip':>12}: {len(result.frames)} frames, {len(result.objects)} objects -> {path}")
     print(f"\nDone in {time.perf_counter() - start:.1f} s with {model.name} on {model.model.device}.")

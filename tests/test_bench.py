@@ -44,3 +44,13 @@ def test_wrong_sizes_are_named() -> None:
     with pytest.raises(InputError, match="float17"):
         bench_segment("nano", 64, frames=4, memory=1, dtype="float17")
     assert matmul_peak(repeats=1) > 0
+
+
+def test_many_objects_are_followed_and_told_in_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "objects", "--model", "tiny", "--count", "1", "--count", "3", "--frames", "2"])
+    one, three = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (one["objects"], one["cost"], one["last_click_seconds"]) == (1, 1.0, None)
+    assert three["found_per_frame"] == 3
+    assert three["frames_per_second"] == pytest.approx(1 / three["seconds_per_frame"], rel=0.05)
+    assert three["last_click_seconds"] > 0

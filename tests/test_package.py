@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import x2sam
+from x2sam.tasks import TASKS
+from x2sam.testing import files
 
 ROOT = Path(x2sam.__file__).parent
 
@@ -22,7 +26,7 @@ ORDER = [
     "model", "released", "checkpoints", "decoding", "results", "client",
     "tracking", "speed", "predictor", "bench",
     "data", "metrics", "benchmarks", "evaluate",
-    "train", "serve", "scale",
+    "train", "serve",
     "runner", "cli",
 ]
 # fmt: on
@@ -46,18 +50,14 @@ def block_of(module: str) -> str:
 BLOCKS = sorted({block_of(name_of(file)) for file in FILES} - {"__init__", "__main__", "testing"})
 
 
-def runs(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes below, functions included, without what only type checkers see."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            continue
-        yield child
-        yield from runs(child)
+@cache
+def imported(file: Path) -> tuple[str, ...]:
+    """Names inside x2sam that a file imports: when it is loaded, when it runs, and for type checkers."""
+    return tuple(_imported(file))
 
 
-def imported(file: Path) -> Iterator[str]:
-    """Names inside x2sam that a file imports when it runs."""
-    for node in runs(ast.parse(file.read_text())):
+def _imported(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -81,6 +81,51 @@ def test_a_block_imports_only_from_blocks_above_it(block: str) -> None:
         if block_of(name_of(file)) == block:
             wrong = {n for n in imported(file) if block_of(n) not in above and block not in ASIDE.get(n, ())}
             assert not wrong, f"x2sam/{file.relative_to(ROOT)} imports {', '.join(sorted(wrong))} from below"
+
+
+def test_there_is_no_circle_of_imports() -> None:
+    """Not among modules either, whoever the import is for."""
+    modules = {name_of(file): file for file in FILES if name_of(file) != "__init__"}
+    arrows: dict[str, set[str]] = {}
+    for name, file in modules.items():
+        targets = {n if n in modules else n.rpartition(".")[0] for n in (*imported(file), *imported_from(file))}
+        arrows[name] = {target for target in targets if target in modules and target != name}
+    left = dict(arrows)
+    while free := [name for name, targets in left.items() if not targets & left.keys()]:
+        for name in free:
+            del left[name]
+    assert not left, f"these import each other: {sorted(left)}"
+
+
+def imported_from(file: Path) -> Iterator[str]:
+    """``from x2sam.a import b``: b may be a module."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("x2sam"):
+            base = (node.module or "").removeprefix("x2sam").lstrip(".")
+            yield from (f"{base}.{alias.name}".lstrip(".") for alias in node.names)
+
+
+def test_the_hall_is_not_full() -> None:
+    assert len(list(ROOT.glob("*.py"))) <= 27, "25 modules beside __init__ and version; a new one belongs into a wing"
+
+
+def test_code_never_branches_on_the_name_of_a_task() -> None:
+    """Differences between tasks are columns of their table."""
+    names = {*TASKS, *(name.split("_")[1] for name in TASKS)} - {"chat"}
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Compare):
+                told = {c.value for c in ast.walk(node) if isinstance(c, ast.Constant) and isinstance(c.value, str)}
+                assert not told & names, f"x2sam/{file.relative_to(ROOT)}:{node.lineno} asks for {told & names}"
+
+
+def test_the_map_of_the_files_is_true() -> None:
+    """One line a file, in its own words: `python -m x2sam.testing.files > docs/files.md`."""
+    assert (ROOT.parent / "docs" / "files.md").read_text() == files.page()
+    readme = (ROOT.parent / "README.md").read_text()
+    listed = dict(re.findall(r"^\| `x2sam/([\w/.]+)` \| (.+?) \|$", readme, flags=re.MULTILINE))
+    blocks = {f"{b}/" if (ROOT / b).is_dir() else f"{b}.py" for b in BLOCKS} | {"testing/"}
+    assert set(listed) == blocks, "the README's map has a line for each module and folder of x2sam/"
 
 
 def in_a_fresh_process(code: str) -> str:

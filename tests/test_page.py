@@ -35,6 +35,12 @@ from x2sam.serve.store import Store
 SIZE = (48, 64)
 
 
+def go(steps: Any) -> None:
+    """Take all steps of an action."""
+    for _ in steps:
+        pass
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     worker = Worker()
@@ -163,7 +169,7 @@ def test_marks_of_one_object_are_one_region() -> None:
 
 def test_a_phrase_is_found_in_every_frame(open_page: Callable[[str], Page]) -> None:
     page = open_page("video")
-    actions.find(page, "the red car")
+    go(actions.find(page, "the red car"))
     assert sorted(page.results) == [0, 1, 2, 3, 4]
     assert page.task is not None
     assert page.task.name == "vid_refseg"
@@ -176,23 +182,23 @@ def test_a_phrase_is_found_in_every_frame(open_page: Callable[[str], Page]) -> N
 
 def test_the_chosen_task_is_that_of_the_medium(open_page: Callable[[str], Page]) -> None:
     page = open_page("video")
-    actions.find(page, "car, tree", task="img_ovseg")
+    go(actions.find(page, "car, tree", task="img_ovseg"))
     assert page.task is not None
     assert page.task.name == "vid_ovseg"
 
 
 def test_a_mark_makes_an_object_and_more_marks_correct_it(open_page: Callable[[str], Page]) -> None:
     page = open_page("video")
-    actions.mark(page, Mark("point", ((20.0, 20.0),), 2))
+    go(actions.mark(page, Mark("point", ((20.0, 20.0),), 2)))
     assert (page.selected, list(page.best()), page.show, page.done) == (1, [1], 2, 5)
     shown = [s for s in page.results[2].segments if page.sure(s)]
     assert [s.object_id for s in shown] == [1], "what was marked by hand is seen, however unsure the model is"
     before, revision = dict(page.results), page.revision
-    actions.mark(page, Mark("box", ((30.0, 5.0), (50.0, 30.0)), 3), 1)
+    go(actions.mark(page, Mark("box", ((30.0, 5.0), (50.0, 30.0)), 3), 1))
     assert page.revision > revision
     assert page.results[2] == before[2], "frames before the correction stay"
     assert page.results[3] != before[3]
-    actions.mark(page, Mark("point", ((50.0, 40.0),), 1))
+    go(actions.mark(page, Mark("point", ((50.0, 40.0),), 1)))
     assert (page.selected, list(page.best())) == (2, [1, 2])
     assert {s.object_id for s in page.results[0].segments} == {1, 2}, "a new object is followed backward too"
 
@@ -200,32 +206,32 @@ def test_a_mark_makes_an_object_and_more_marks_correct_it(open_page: Callable[[s
 def test_what_is_not_there_cannot_be_corrected(open_page: Callable[[str], Page]) -> None:
     page = open_page("image")
     with pytest.raises(InputError, match="Choose one"):
-        actions.mark(page, Mark("negative", ((20.0, 20.0),)))
+        go(actions.mark(page, Mark("negative", ((20.0, 20.0),))))
     with pytest.raises(InputError, match="object 7"):
-        actions.mark(page, Mark("point", ((20.0, 20.0),)), 7)
-    actions.mark(page, Mark("point", ((20.0, 20.0),)))
+        go(actions.mark(page, Mark("point", ((20.0, 20.0),)), 7))
+    go(actions.mark(page, Mark("point", ((20.0, 20.0),))))
     assert list(page.marks) == [1]
 
 
 def test_objects_are_renamed_and_taken_away(open_page: Callable[[str], Page]) -> None:
     page = open_page("video")
     for x in (10.0, 50.0):
-        actions.mark(page, Mark("point", ((x, 20.0),)))
+        go(actions.mark(page, Mark("point", ((x, 20.0),))))
     page.rename(1, "  my   car ")
-    actions.drop(page, 2)
+    go(actions.drop(page, 2))
     frame = page.frame(0)
     assert frame is not None
     assert [s.label for s in frame.segments] == ["my car"]
     assert {s.label for s in page.result(0.0).segments} == {"my car"}
     assert page.selected is None
-    actions.mark(page, Mark("point", ((30.0, 20.0),)))
+    go(actions.mark(page, Mark("point", ((30.0, 20.0),))))
     assert list(page.best()) == [1, 3], "the number of what is gone is not given again"
 
 
 def test_stopped_between_two_frames_it_goes_on_later(open_page: Callable[[str], Page]) -> None:
     page = open_page("video")
     assert page.opened is not None
-    job = page.job = page.opened.change(lambda: actions.find(page, "the car"))
+    job = page.job = page.opened.change(actions.find(page, "the car"))
     for index in job:
         if index == 1:
             page.halt = True
@@ -233,7 +239,7 @@ def test_stopped_between_two_frames_it_goes_on_later(open_page: Callable[[str], 
     assert f"{page.done} of 5" in page.note
     assert view.stage(page)["left"]
     page.halt = False
-    actions.go_on(page)
+    go(actions.go_on(page))
     assert sorted(page.results) == [0, 1, 2, 3, 4]
     assert not view.stage(page)["left"]
 
@@ -241,18 +247,18 @@ def test_stopped_between_two_frames_it_goes_on_later(open_page: Callable[[str], 
 def test_a_chat_remembers_what_was_said(open_page: Callable[[str], Page], monkeypatch: pytest.MonkeyPatch) -> None:
     page = open_page("image")
     sent = []
-    answer = page.session.chat
+    answer = page.session.chatting
 
-    def chat(messages: Any, on_text: Any) -> Any:
+    def chat(messages: Any) -> Any:
         sent.append(list(messages))
-        on_text("Hel")
+        yield "Hel"
         streamed.append(page.talk[-1].text)
-        return answer(messages, max_new_tokens=4)
+        return (yield from answer(messages, max_new_tokens=4))
 
     streamed: list[str] = []
-    monkeypatch.setattr(page.session, "chat", chat)
-    actions.chat(page, "What is this?")
-    actions.chat(page, "And that?")
+    monkeypatch.setattr(page.session, "chatting", chat)
+    go(actions.chat(page, "What is this?"))
+    go(actions.chat(page, "And that?"))
     assert [m["role"] for m in sent[1]] == ["user", "assistant", "user"]
     assert streamed == ["Hel", "Hel"]
     assert [turn.who for turn in page.talk] == ["you", "x2sam"] * 2
@@ -261,7 +267,7 @@ def test_a_chat_remembers_what_was_said(open_page: Callable[[str], Page], monkey
 
 def test_another_medium_begins_afresh(open_page: Callable[[str], Page], store: Store, files: dict[str, Path]) -> None:
     page = open_page("image")
-    actions.find(page, "the car")
+    go(actions.find(page, "the car"))
     key, old = page.key, page.opened
     assert old is not None
     opened = store.open(page.client, files["video"], "clip.mp4")
@@ -309,7 +315,7 @@ def test_the_stage_says_what_there_is(open_page: Callable[[str], Page]) -> None:
     page = Page("nobody")
     assert view.stage(page)["key"] is None
     page = open_page("video")
-    actions.mark(page, Mark("point", ((20.0, 20.0),), 2))
+    go(actions.mark(page, Mark("point", ((20.0, 20.0),), 2)))
     told = json.loads(json.dumps(view.stage(page)))
     assert (told["kind"], told["width"], told["height"], told["length"], told["done"]) == ("video", 64, 48, 5, 5)
     assert [o["id"] for o in told["objects"]] == [1]
@@ -328,7 +334,7 @@ def test_only_what_is_sure_enough_is_saved(open_page: Callable[[str], Page], tmp
     page = open_page("image")
     with pytest.raises(InputError, match="Say or mark"):
         page.result()
-    actions.find(page, "the car")
+    go(actions.find(page, "the car"))
     (score,) = {s.score for s in page.results[0].segments}
     assert len(page.result(score).segments) == 1
     assert not page.result(min(1.0, score + 1e-6)).found

@@ -52,7 +52,7 @@ def run(model: X2Sam, task: Task, medium: Any, **options: Any) -> Result:
     if task.is_chat:
         return model.chat(medium, prompt.text, max_new_tokens=12)
     if task.media == "video":
-        return model.track(medium, prompt, task=task.name, max_new_tokens=12, **options).result
+        return model.track(medium, prompt, task=task.name, max_new_tokens=12, **options).finish()
     return model.segment(medium, prompt, task=task.name, max_new_tokens=12, **options)
 
 
@@ -134,7 +134,7 @@ def test_a_stream_of_unknown_length_equals_the_list(model: X2Sam) -> None:
     streamed += list(track)
     assert len(streamed) == 6
     # The language side of a stream sees its first frames, of a list a spread of them; masks of frame sizes agree.
-    first = model.track(frames[: model.processor.language_frames], "the cat", **LOW).result
+    first = model.track(frames[: model.processor.language_frames], "the cat", **LOW).finish()
     for a, b in zip(streamed, first.frames, strict=False):
         same(a, b)
 
@@ -170,7 +170,7 @@ def test_nothing_found_is_an_answer(model: X2Sam) -> None:
 
 def test_ids_given_to_regions_are_kept(model: X2Sam) -> None:
     regions = [{"box": (20, 20, 70, 60), "id": 41, "name": "left"}, {"point": (100, 50), "id": 7}]
-    result = model.track(clip(3), regions=regions, **LOW).result
+    result = model.track(clip(3), regions=regions, **LOW).finish()
     assert set(result.objects) == {41, 7}
     assert {s.label for s in result.objects[41]} == {"left"}
 

@@ -6,9 +6,19 @@ import pytest
 import torch
 
 from x2sam.model.frames import FrameFeatures
-from x2sam.tracking.propagation import Propagation
+from x2sam.tracking.history import History
 
 SIDE = 24
+
+
+class Remembered(History):
+    """Of one prompt alone."""
+
+    def remember(self, descriptors, masks, shown):
+        super().remember(0, descriptors, masks, shown)
+
+    def carry(self, descriptors):
+        return self.propagate(descriptors, [0]).get(0)
 
 
 def unit(maps: torch.Tensor) -> torch.Tensor:
@@ -27,7 +37,7 @@ def overlap(found: torch.Tensor, mask: torch.Tensor) -> float:
 
 
 def scene(y: int, x: int, thing: torch.Tensor, ground: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A textured square at (y, x): the look of every place, and its mask."""
+    """A textured square at (y, x): what every place looks like, and its mask."""
     look, mask, side = ground.clone(), torch.zeros(SIDE, SIDE), thing.shape[-1]
     look[:, y : y + side, x : x + side] = thing
     mask[y : y + side, x : x + side] = 1
@@ -37,7 +47,7 @@ def scene(y: int, x: int, thing: torch.Tensor, ground: torch.Tensor) -> tuple[to
 @pytest.mark.parametrize("step", [(0, 0), (1, 1), (1, -1), (0, -1)])
 def test_a_mask_goes_where_its_texture_goes(step):
     """All of it; of the ground that it uncovers, which nobody has seen, a little may be taken for it."""
-    thing, ground, carried = textures(1, 8), textures(2), Propagation()
+    thing, ground, carried = textures(1, 8), textures(2), Remembered()
     y, x = 8, 8
     look, mask = scene(y, x, thing, ground)
     carried.remember(look, [mask], [True])
@@ -51,7 +61,7 @@ def test_a_mask_goes_where_its_texture_goes(step):
 
 
 def test_an_object_that_was_away_is_found_by_how_it_was_shown():
-    thing, ground, carried = textures(1, 6), textures(2), Propagation()
+    thing, ground, carried = textures(1, 6), textures(2), Remembered()
     look, mask = scene(8, 8, thing, ground)
     carried.remember(look, [mask], [True])
     for _ in range(20):
@@ -63,7 +73,7 @@ def test_an_object_that_was_away_is_found_by_how_it_was_shown():
 
 def test_frames_before_an_object_was_shown_say_nothing_about_it():
     """It stood there already: they would call it background."""
-    first, second, ground, carried = textures(1, 6), textures(3, 6), textures(2), Propagation()
+    first, second, ground, carried = textures(1, 6), textures(3, 6), textures(2), Remembered()
     look, mask = scene(2, 2, first, ground)
     look[:, 14:20, 14:20] = second
     other = torch.zeros(SIDE, SIDE)
@@ -77,7 +87,7 @@ def test_frames_before_an_object_was_shown_say_nothing_about_it():
 
 
 def test_nothing_is_carried_from_nothing_or_between_sizes():
-    carried, look = Propagation(), textures()
+    carried, look = Remembered(), textures()
     assert carried.carry(look) is None
     carried.remember(look, [None], [False])
     assert carried.carry(look) is None
@@ -87,10 +97,10 @@ def test_nothing_is_carried_from_nothing_or_between_sizes():
 
 
 def test_what_is_kept_is_bounded():
-    carried, sizes = Propagation(), []
+    carried, sizes = Remembered(), []
     for i in range(40):
         carried.remember(textures(i), [torch.ones(8, 8)], [True])
-        sizes.append(len(pickle.dumps(carried)))
+        sizes.append(len(pickle.dumps(carried.trails)))
     assert abs(sizes[-1] - sizes[12]) < 100  # pickle names storages by numbers that may be longer
     assert sizes[12] - sizes[0] > 10_000, "a frame that is kept shows"
 
@@ -101,6 +111,6 @@ def test_the_look_of_a_frame_has_unit_length_and_a_bounded_size():
         return FrameFeatures((torch.empty(0),) * 3, stages)
 
     for side, wanted in ((40, 40), (56, 56), (64, 32), (256, 51)):
-        look = features(side).look()
+        look = torch.stack(features(side).descriptors)
         assert look.shape == (2, 24, wanted, wanted)
         assert torch.allclose(look.norm(dim=1), torch.ones(()), atol=1e-5)

@@ -276,12 +276,11 @@ def test_what_would_be_missed_in_an_answer_is_refused(service: Any, more: dict[s
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_answer_ends_before_a_stop(service: Any, stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def chat(self: Session, messages: Any, on_text: Callable[[str], None], **_: Any) -> Result:
-        for piece in ("one t", "wo ", "three"):
-            on_text(piece)
+    def chat(self: Session, messages: Any, **_: Any) -> Any:
+        yield from ("one t", "wo ", "three")
         return Result("img_chat", "one two three", (), Prompt(), self.clip)
 
-    monkeypatch.setattr(Session, "chat", chat)
+    monkeypatch.setattr(Session, "chatting", chat)
     answer = WEB.post(f"{service.url}/v1/chat/completions", json=chat_body(stop=["two", "never"], stream=stream))
     if stream:
         chunks = [json.loads(line[6:]) for line in answer.text.split("\n\n") if line[6:] not in ("", "[DONE]")]
@@ -376,14 +375,15 @@ def test_sixty_four_clients_at_once(service: Any, predictor: X2Sam) -> None:
 
 def slowed(opened: Any, seconds: float) -> list[int]:
     """Count the frames that the model segments, and make each take a while."""
-    decode, counted = opened.session.decode, []
+    engine, counted = opened.session.engine, []
+    decode = engine.decode
 
     def counting(index: int, *rest: Any) -> Any:
         counted.append(index)
         time.sleep(seconds)
         return decode(index, *rest)
 
-    opened.session.decode = counting
+    engine.decode = counting
     return counted
 
 
@@ -412,16 +412,15 @@ def test_the_work_of_a_client_that_goes_away_stops_within_a_second(
             counted = slowed(opened, 0.05)
             go_away(service.url, "GET", remote, None, counted)
         else:
-            from x2sam.serve import routes
-
-            open_session, counted = routes.open_session, []
+            predictor, counted = service.state.predictor, []
+            open_session = predictor.open
 
             def opening(*arguments: Any) -> Any:
                 opened.session = open_session(*arguments)
                 counted.append(slowed(opened, 0.05))
                 return opened.session
 
-            monkeypatch.setattr(routes, "open_session", opening)
+            monkeypatch.setattr(predictor, "open", opening)
             files = {"file": ("clip.mp4", film(120).read_bytes())}
             with pytest.raises(httpx.ReadTimeout):
                 httpx.post(f"{service.url}/v1/segment", files=files, data={"prompt": "x"}, timeout=2.0)

@@ -11,7 +11,8 @@ import pytest
 
 from x2sam.serve.jobs import Busy, Job, Stopped, Together, Worker
 from x2sam.serve.limits import Limits
-from x2sam.serve.steps import pause, stepwise
+from x2sam.serve.store import whole
+from x2sam.types import FrameResult
 
 
 @pytest.fixture
@@ -159,40 +160,37 @@ def test_what_waits_with_one_key_is_run_together_and_one_that_fails_harms_no_oth
     assert [6] in runs
 
 
-def test_a_function_is_taken_from_pause_to_pause(make: Any) -> None:
+def test_the_steps_of_a_change_are_its_texts_and_at_last_what_it_returns(make: Any) -> None:
     worker, log = make(unread=100), []
 
-    def talk() -> str:
+    def talk() -> Any:
         for word in ("one", "two"):
             log.append(word)
-            pause(word)
-        pause()
+            yield word
+        yield FrameResult(0, None, 1, 1)  # a step and no result
         return "end"
 
     blocked = Blocked(worker)
-    job, other = worker.submit("a", stepwise(talk)), worker.submit("b", logged(log, "other", 2))
+    job, other = worker.submit("a", whole(talk())), worker.submit("b", logged(log, "other", 2))
     blocked.let_go()
     assert list(job) == ["one", "two", "end"]
     assert list(other) == [0, 1]
     assert log == ["one", "other0", "two", "other1"]
-    pause()  # outside of a job nothing happens
 
 
-def test_a_function_that_is_cancelled_ends_at_its_pause_and_cleans_up(make: Any) -> None:
-    worker, ended, count = make(), threading.Event(), []
+def test_a_change_that_is_cancelled_ends_at_its_step_and_cleans_up(make: Any) -> None:
+    worker, ended = make(), threading.Event()
 
-    def work() -> None:
+    def work() -> Any:
         try:
             while True:
-                count.append(1)
-                pause("more")
+                yield "more"
         finally:
             ended.set()
 
-    with worker.submit("a", stepwise(work)) as job:
+    with worker.submit("a", whole(work())) as job:
         next(iter(job))
     assert ended.wait(30)
-    assert not [t for t in threading.enumerate() if t.name == "x2sam-steps" and not t.join(30) and t.is_alive()]
 
 
 def test_a_change_as_a_whole_keeps_others_from_the_same_thing(make: Any) -> None:

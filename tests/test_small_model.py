@@ -17,6 +17,7 @@ from x2sam.config import X2SamConfig
 from x2sam.errors import CheckpointError
 from x2sam.masks import RLE
 from x2sam.model import modeling
+from x2sam.model.efficientnet import ConvNorm
 from x2sam.model.mask_decoder import Guidance, Prediction
 from x2sam.model.modeling import X2SamModel
 from x2sam.model.packed import Packed, decode, describe
@@ -289,3 +290,17 @@ def test_a_model_without_queries_learns_what_it_is_asked(drawer: X2SamModel) -> 
         out = losses_of(model, drawn=False, alone=alone)
         assert bool(torch.isfinite(out.loss))
         assert {"loss_mask", "loss_dice", "loss_cls"} <= set(out.parts)
+
+
+def test_absorbed_norms_follow_their_weights() -> None:
+    """What is worked out once is worked out again when a weight changes."""
+    layer = ConvNorm(4, 6, 1, 1e-3).eval()
+    x = torch.randn(1, 4, 5, 5, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = layer(x)
+        assert torch.equal(layer(x), before)
+        assert layer.absorbed()[0] is layer.absorbed()[0]
+        layer[1].running_mean += 1
+        assert not torch.equal(layer(x), before)
+        changed = layer(x)
+    assert torch.allclose(layer(x), changed), "as with gradients, where nothing is kept"

@@ -72,7 +72,9 @@ def segment(
     identity: Annotated[str, typer.Option(help="x2sam, or released: how ids are kept over time.")] = "x2sam",
     kind: Annotated[MaybeText, typer.Option(help="Take the input as: image or video.")] = None,
     fps: Annotated[MaybeNumber, typer.Option(help="Frames a second of folders of frames.")] = None,
-    every: Annotated[int, typer.Option(help="Decode every so many frames; in between masks are carried.")] = 1,
+    every: Annotated[int, typer.Option(help="Decode every so many frames; in between masks are propagated.")] = 1,
+    save_state: Annotated[MaybeText, typer.Option(help="Of one video: file to write the running state to.")] = None,
+    resume: Annotated[MaybeText, typer.Option(help="Of one video: saved state to go on from; no prompt.")] = None,
     settings: Changes = None,
     model: Model = "auto",
     device: Device = "auto",
@@ -82,7 +84,7 @@ def segment(
     from x2sam import runner
 
     shapes = {"point": point, "box": box, "scribble": scribble, "mask": mask}
-    media, trailing = runner.split_inputs(inputs, asked=bool(prompt or any(shapes.values()) or task))
+    media, trailing = runner.split_inputs(inputs, asked=bool(prompt or any(shapes.values()) or task or resume))
     runner.segment(
         media,
         [*trailing, *(prompt or [])],
@@ -90,6 +92,8 @@ def segment(
         runner.Settings(
             *(model, device, dtype, task, kind, fps, frame, identity, out, tuple(format or ()), overwrite),
             _changes(settings),
+            save_state,
+            resume,
         ),
         {"threshold": threshold, "mask_threshold": mask_threshold, "form": form, "protocol": protocol, "every": every},
     )
@@ -258,6 +262,37 @@ def bench_segment(
 
     found = measuring.bench_segment(encoder, size, queries, frames, memory, level or (), device, dtype)
     print(json.dumps(dataclasses.asdict(found)))
+
+
+@bench.command("objects")
+def bench_objects(
+    count: Annotated[
+        Optional[list[int]],  # noqa: UP045
+        typer.Option(help="Number of objects; repeat for more. By default 1, 4, 16, 64 and 128."),
+    ] = None,
+    frames: Annotated[int, typer.Option(help="Frames that are timed.")] = 8,
+    size: Annotated[int, typer.Option(help="Pixels a side of the generated film.")] = 480,
+    per_frame: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Objects that are decoded on a frame; 0: all of them."),
+    ] = None,
+    processor_time: Annotated[bool, typer.Option(help="Time of the processor, where other work runs.")] = False,
+    model: Model = "auto",
+    device: Device = "auto",
+) -> None:
+    """Frames a second with objects that are clicked one after the other; a json line each."""
+    import dataclasses
+    import json
+    import time
+
+    from x2sam.benchmarks.objects import COUNTS, bench_objects
+    from x2sam.predictor import X2Sam
+
+    options = {} if per_frame is None else {"per_frame": per_frame or None}
+    clock = time.process_time if processor_time else time.perf_counter
+    loaded = X2Sam.from_pretrained(model, device=device)
+    for row in bench_objects(loaded, count or COUNTS, frames, size, clock, **options):
+        print(json.dumps(dataclasses.asdict(row)))
 
 
 def _changes(settings: list[str] | None) -> dict[str, Any]:

@@ -39,6 +39,17 @@ class RLE:
         return [cls(height, width, code["counts"]) for code in codes]
 
     @classmethod
+    def encode_patch(cls, patch: BoolMask, top: int, left: int, height: int, width: int) -> RLE:
+        """Encode a mask ``[height, width]`` that is empty outside of ``patch``, whose first pixel is (top, left)."""
+        line = np.zeros(patch.shape[1] * height + 2, dtype=bool)  # column after column, empty at both ends
+        line[1:-1].reshape(-1, height)[:, top : top + patch.shape[0]] = patch.T
+        edges = np.flatnonzero(line[1:] != line[:-1]) + left * height
+        ends = np.concatenate([[0], edges, [height * width]])
+        runs = ends[1:] - ends[:-1]
+        code = coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
+        return cls(height, width, code["counts"])
+
+    @classmethod
     def from_polygons(cls, polygons: Sequence[Sequence[float]], height: int, width: int) -> RLE:
         """The union of polygons, each a flat list ``[x0, y0, x1, y1, ...]`` in pixels (at least three corners)."""
         for polygon in polygons:

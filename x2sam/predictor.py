@@ -8,8 +8,10 @@ result.save("rabbit.png")
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,21 @@ from x2sam.processing import X2SamProcessor
 from x2sam.requests import make_request
 from x2sam.results.result import Result
 from x2sam.speed import keep_memory_levels, set_image_size
-from x2sam.tracking.prompt_state import Asked, frame_result, new_tracker
-from x2sam.tracking.session import MAX_NEW_TOKENS, Session, answer_options, autocast
+from x2sam.tracking.association import Hungarian
+from x2sam.tracking.engine import MAX_NEW_TOKENS, autocast
+from x2sam.tracking.frame_step import candidates_of, mask_on, segments_of
+from x2sam.tracking.objects import ObjectManager
+from x2sam.tracking.session import Session, answer_options
 from x2sam.tracking.track import Track
-from x2sam.types import Prompt
+from x2sam.types import FrameResult, Prompt
 
+LOADING = {
+    *("device_map", "quantization_config", "attn_implementation", "max_memory", "offload_folder", "offload_buffers"),
+    *("low_cpu_mem_usage", "cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder"),
+    *("use_safetensors", "variant", "tp_plan", "tp_size", "device_mesh", "key_mapping", "weights_only", "config"),
+    *("ignore_mismatched_sizes", "state_dict", "proxies"),
+}
+"""Arguments of transformers' ``from_pretrained``."""
 RANDOM = "'tiny' has random weights; everything runs, but the masks mean nothing"
 
 
@@ -40,6 +52,8 @@ class X2Sam:
 
     def __init__(self, model: X2SamModel, processor: X2SamProcessor, name: str = "") -> None:
         self.model, self.processor, self.name = model.eval(), processor, name
+        self.settings: dict[str, Any] = {}
+        """What was left out for speed, by the arguments of `from_pretrained`."""
         for token, wanted in (
             ("<SEG>", model.config.seg_token_id),
             ("<p>", model.config.phrase_start_token_id),
@@ -76,8 +90,13 @@ class X2Sam:
                 quicker and less exact.
             memory_levels: which of the pixel decoder's levels remember earlier frames, of those that the model has; 0
                 is the coarsest and the quickest.
-            kwargs: for transformers' ``from_pretrained`` (``device_map``, ``quantization_config``, ...).
+            kwargs: fields of the configuration (``memory_size``, ...), and what transformers' ``from_pretrained`` takes
+                (``device_map``, ``quantization_config``, ...).
+
+        Raises:
+            InputError: an argument that neither knows; CheckpointError: weights that cannot be loaded.
         """
+        check_settings(kwargs)
         where = pick_device(device)
         kind = pick_dtype(dtype, where)
         if name_or_path == "auto":
@@ -87,7 +106,8 @@ class X2Sam:
         if str(name_or_path) == "tiny":
             from x2sam.testing.tiny import tiny_model, tiny_processor
 
-            loaded = cls(torch.nn.Module.to(tiny_model(), where, kind), tiny_processor(), "tiny")
+            fields = {name: value for name, value in kwargs.items() if name not in LOADING}
+            loaded = cls(torch.nn.Module.to(tiny_model(**fields), where, kind), tiny_processor(), "tiny")
             return loaded._fit(image_size, memory_levels)
         source = find_weights(name_or_path)
         try:
@@ -103,14 +123,19 @@ class X2Sam:
         return loaded._fit(image_size, memory_levels)
 
     def _fit(self, image_size: int | None, memory_levels: int | Sequence[int] | None) -> X2Sam:
-        """Leave out what need not be exact; the name says so."""
+        """Leave out what need not be exact."""
         if image_size is not None:
             set_image_size(self.model, self.processor, image_size)
-            self.name += f", image_size={image_size}"
+            self.settings["image_size"] = image_size
         if memory_levels is not None:
             keep_memory_levels(self.model, memory_levels)
-            self.name += f", memory_levels={','.join(map(str, self.config.memory_levels))}"
+            self.settings["memory_levels"] = self.config.memory_levels
         return self
+
+    @property
+    def label(self) -> str:
+        """The name, and what was left out."""
+        return ", ".join([self.name, *(f"{name}={value}" for name, value in self.settings.items())])
 
     @property
     def config(self) -> X2SamConfig:
@@ -163,15 +188,16 @@ class X2Sam:
         fps: float | None = None,
         **options: Any,
     ) -> Track:
-        """Segment a clip or a stream: iterate for a result per frame; ``.result`` is the whole.
+        """Segment a clip or a stream: iterate for a result per frame; ``finish()`` gives the whole.
 
         Args:
             video: a file, folder of frames, URL, camera number, list or iterator of pictures of unknown length ...
             fps: frames a second of sources that do not say.
             options: as in `segment`, ``identity`` (``x2sam``, or ``released`` as in the release), ``keep``: False
                 forgets all but the newest results, for streams without end, ``refresh``: the language side looks at
-                the newest frames again every so many frames, and ``every``: only every so many frames are decoded,
-                and masks are carried over those between them.
+                the newest frames again every so many frames, or (``"auto"``) when masks stop agreeing, ``every``: only
+                every so many frames are decoded, and masks are propagated to those between them, and ``per_frame``: so
+                many of the objects that were pointed at are decoded on a frame, in turn.
             prompt, regions, task: as in `segment`.
         """
         return self.open(video, kind="video", fps=fps).track(prompt, regions, task, **options)
@@ -234,8 +260,14 @@ class X2Sam:
             prediction, _ = self.model.segment(features, guidance, remember=False, alone=best, drawn=drawn)
         results = []
         for row, (clip, request) in enumerate(zip(clips, asked, strict=True)):
-            read = Asked(request, request.prompt.conditions, guidance)
-            frame = frame_result(read, chosen, new_tracker(read.conditions), prediction, 0, None, clip.size, row)
+            conditions, objects = request.prompt.conditions, ObjectManager()
+            objects.admit(0, conditions)
+            prompt_masks = [mask_on(condition.region, 0, clip.size) for condition in conditions]
+            candidates = candidates_of(
+                request.task, conditions, chosen, prediction, clip.size, row, prompt_masks=prompt_masks
+            )
+            ids = Hungarian(objects).step(candidates, prediction.queries[row].float())
+            frame = FrameResult(0, None, *clip.size, tuple(segments_of(candidates, ids, conditions, 0)))
             results.append(Result(request.task.name, "", (frame,), request.prompt, clip))
         return results
 
@@ -264,6 +296,16 @@ def find_weights(name_or_path: str | Path) -> str:
         hint = "Convert the released weights with: x2sam pull 4b" if name == "4b" else "Use 'tiny' (random weights)"
         raise CheckpointError(f"Got {name!r}, whose weights are not on this machine", "weights", hint)
     return name
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise InputError for an argument that is neither a field of the configuration nor one of transformers."""
+    known = set(inspect.signature(X2SamConfig).parameters) - {"kwargs"}
+    for name in settings:
+        if name not in known | LOADING:
+            near = difflib.get_close_matches(name, known, n=2)
+            hint = f"Did you mean {' or '.join(near)}?" if near else "See: x2sam/config.py"
+            raise InputError(f"Got the setting {name!r}", "a field of the model's configuration", hint)
 
 
 def pick_device(device: str = "auto") -> torch.device:

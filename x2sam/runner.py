@@ -25,7 +25,8 @@ from x2sam.regions import parse_box, parse_points
 from x2sam.requests import guess
 from x2sam.results.outputs import Outputs
 from x2sam.results.result import Result
-from x2sam.tracking.session import Session, Track
+from x2sam.tracking.session import Session
+from x2sam.tracking.track import Track
 
 RELEASED = {"4b": ("hao9610/X2SAM", "Qwen/Qwen3-VL-4B-Instruct")}
 """Names that `pull` knows: the release on the Hub, and the language model it sits on."""
@@ -53,6 +54,10 @@ class Settings:
     overwrite: bool = False
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of `X2Sam.from_pretrained`."""
+    save_state: str | None = None
+    """File that the running state of a video is written to at its end."""
+    resume: str | None = None
+    """File with such a state, from which is gone on."""
 
 
 # --- segment -------------------------------------------------------------------------------------------------------
@@ -119,6 +124,8 @@ def segment(
     options: dict[str, Any],
 ) -> None:
     """Segment every input; one that fails is reported and leaves the others unharmed."""
+    if (settings.resume or settings.save_state) and len(media) > 1:
+        raise InputError(f"Got {len(media)} inputs with a saved state", "one video")
     report = _Report()
     outputs = Outputs(settings.out, settings.formats, len(media), settings.overwrite, _say)
     predictor = report.load(settings)
@@ -161,9 +168,14 @@ def _segment_one(
     session = predictor.open(open_media(source, kind=settings.kind, fps=settings.fps))  # type: ignore[arg-type]
     plan = outputs.plan(session.clip)
     regions = read_shapes(shapes, session.size, settings.frame)
-    track = session.track(prompt, regions or None, settings.task, identity=settings.identity, **options)
+    if settings.resume is not None:
+        track = session.restore(settings.resume)
+    else:
+        track = session.track(prompt, regions or None, settings.task, identity=settings.identity, **options)
     report.saw(session)
     interrupted = _run_through(track, session.clip, report)
+    if settings.save_state is not None:
+        track.save(settings.save_state)
     result = track.done
     written = outputs.write(result, plan)
     for warning in session.clip.warnings:

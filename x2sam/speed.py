@@ -15,7 +15,7 @@ def set_image_size(model: X2SamModel, processor: X2SamProcessor, side: int) -> N
     if not isinstance(side, int) or side < STRIDE or side % STRIDE:
         hint = f"This model's own is {model.config.image_size}"
         raise InputError(f"Got image_size={side}", f"a multiple of {STRIDE}", hint)
-    model.config.image_size = model.region_sampler.side = processor.image_size = side
+    model.config.image_size = processor.image_size = side
 
 
 def keep_memory_levels(model: X2SamModel, levels: int | Sequence[int]) -> None:

@@ -38,35 +38,49 @@ class Task:
     """In a training batch the phrases of the other samples serve as negatives (referring, reasoning)."""
     paper: str = ""
     """Row name in the paper's tables."""
+    scene: str = ""
+    """Which kind of generated scenes and annotations suits it (`x2sam.data.world`)."""
+    metrics: tuple[str, ...] = ()
+    """How answers on the generated world are scored (`x2sam.metrics`); a data set's row says how on real data."""
+    open_vocabulary: bool = False
+    """Names are asked for that training did not show; the world's held-out splits have kinds of their own."""
 
     @property
     def is_chat(self) -> bool:
         return self.answer == "none"
 
 
-def _pair(name: str, title: str, paper: str, **columns: object) -> tuple[Task, Task]:
-    """The image row and the video row of one task; a ``/`` parts what the two call differently."""
-    names, titles, papers = ((text.split("/") * 2)[:2] for text in (name, title, paper))
-    return (
-        Task(f"img_{names[0]}", f"Image {titles[0]}", "image", paper=f"I-{papers[0]}", **columns),  # type: ignore[arg-type]
-        Task(f"vid_{names[1]}", f"Video {titles[1]}", "video", paper=f"V-{papers[1]}", **columns),  # type: ignore[arg-type]
-    )
+_SHORT: dict[Media, str] = {"image": "img", "video": "vid"}
+
+
+def _pair(name: str, title: str, paper: str, metrics: str = "", **columns: object) -> tuple[Task, Task]:
+    """The image row and the video row of one task; a ``/`` parts what the two have differently."""
+    names, titles, papers, scored = ((text.split("/") * 2)[:2] for text in (name, title, paper, metrics))
+
+    def row(i: int, media: Media) -> Task:
+        own = {"paper": f"{media[0].upper()}-{papers[i]}", "scene": names[i], "metrics": tuple(scored[i].split())}
+        title = f"{media.capitalize()} {titles[i]}"
+        return Task(f"{_SHORT[media]}_{names[i]}", title, media, **own, **columns)  # type: ignore[arg-type]
+
+    return row(0, "image"), row(1, "video")
 
 
 _GENERIC = {"conditions": "categories", "prompt": "categories", "answer": "generic", "generates": False}
 _PHRASE = {"answer": "best", "generates": False, "shared_conditions": True}
+_FOUND = "referring/jf referring"
 _REGIONS = {"conditions": "regions", "prompt": "regions", "generates": False}
 
 _ROWS: tuple[tuple[Task, Task], ...] = (
     _pair("chat", "chat", "Chat", conditions="none", prompt="chat", answer="none", generates=True),
-    _pair("genseg", "generic segmentation", "Gen", **_GENERIC),
-    _pair("ovseg", "open-vocabulary segmentation", "OV", **_GENERIC),
-    _pair("refseg", "referring segmentation", "Ref", conditions="expressions", prompt="expression", **_PHRASE),
-    _pair("reaseg", "reasoning segmentation", "Rea", conditions="questions", prompt="question", **_PHRASE),
+    _pair("genseg", "generic segmentation", "Gen", "pq miou mask_ap/vpq stq identity", **_GENERIC),
+    _pair("ovseg", "open-vocabulary segmentation", "OV", "miou pq/miou vpq", open_vocabulary=True, **_GENERIC),
+    _pair("refseg", "referring segmentation", "Ref", _FOUND, conditions="expressions", prompt="expression", **_PHRASE),
+    _pair("reaseg", "reasoning segmentation", "Rea", _FOUND, conditions="questions", prompt="question", **_PHRASE),
     _pair(
         "gcgseg",
         "grounded conversation generation",
         "GCG",
+        "gcg",
         conditions="answer",
         prompt="caption",
         answer="best",
@@ -76,11 +90,12 @@ _ROWS: tuple[tuple[Task, Task], ...] = (
         "intseg/objseg",
         "interactive segmentation/object segmentation",
         "Int/Obj",
+        "interactive/jf identity",
         answer="best",
         one_region=True,
         **_REGIONS,
     ),
-    _pair("vgdseg", "visual grounded segmentation", "VGD", answer="instances", **_REGIONS),
+    _pair("vgdseg", "visual grounded segmentation", "VGD", "mask_ap/track_ap identity", answer="instances", **_REGIONS),
 )
 
 TASKS: dict[str, Task] = {task.name: task for column in zip(*_ROWS, strict=True) for task in column}

@@ -69,6 +69,16 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """Tokens of one prompt, those that stand for pictures and markers included."""
+
+    read: int = 0
+    said: int = 0
+    cut: bool = False
+    """The answer ended because it was as long as allowed."""
+
+
+@dataclass(frozen=True)
 class ObjectTrack:
     """One annotated object (or stuff region) of a sample: its mask on every frame."""
 

@@ -5,10 +5,11 @@ Only what is answered is resized, a band of rows at a time, and leaves as run-le
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Literal
+from functools import cached_property, lru_cache
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from x2sam.errors import InputError
-from x2sam.masks import RLE
+from x2sam.masks import RLE, union
 from x2sam.tasks import Task
 from x2sam.types import Condition
 
@@ -28,6 +29,8 @@ AGREEMENT = 0.7
 """What agreement with a prompt counts for beside the class score: who clicks on something means that."""
 PANOPTIC_DUPLICATES = 0.6
 """Where masks may not share pixels, those that overlap this much are one object (0.5 and 0.8 were tried, too)."""
+PER_FRAME = 1
+"""Followed objects that are decoded on a frame (docs/benchmarks.md says what that costs and saves)."""
 Pick = tuple[int, int, float]
 """Query, condition, score."""
 Band = tuple[slice, Tensor, Tensor]
@@ -65,7 +68,10 @@ class AnswerOptions:
     object_presence: float = 0.5
     """The default ``threshold`` of single objects."""
     every: int = 1
-    """Video: every so many frames are decoded; on those between them the masks are carried (`keyframes`)."""
+    """Video: every so many frames are decoded; on those between them the masks are propagated."""
+    per_frame: int | None = PER_FRAME
+    """Video, with a model that draws objects one by one: so many of those that were pointed at are decoded on a frame,
+    in turn, and the masks of the others are propagated. None: all, whatever it costs."""
 
     def __post_init__(self) -> None:
         for name in ("threshold", "mask_threshold", "overlap_threshold", "union_threshold"):
@@ -78,6 +84,8 @@ class AnswerOptions:
             raise InputError(f"Got alternatives={self.alternatives}", "1 or more")
         if not isinstance(self.every, int) or self.every < 1:
             raise InputError(f"Got every={self.every}", "a whole number", "Pass every=1 to decode every frame")
+        if self.per_frame is not None and (not isinstance(self.per_frame, int) or self.per_frame < 1):
+            raise InputError(f"Got per_frame={self.per_frame}", "1 or more, or None for no limit")
         choices = {
             "overlap": (None, "allow", "forbid"),
             "form": ("panoptic", "semantic", "instance"),
@@ -86,6 +94,13 @@ class AnswerOptions:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"Got {name}={getattr(self, name)!r}", f"one of {', '.join(map(repr, allowed))}")
+
+    def but(self, **changes: Any) -> AnswerOptions:
+        """The same with some of them changed; an unknown one is named in an InputError."""
+        for name in changes:
+            if name not in self.__dataclass_fields__:
+                raise InputError(f"Got the option {name!r}", f"one of: {', '.join(self.__dataclass_fields__)}")
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True)
@@ -257,6 +272,52 @@ class FrameLogits:
         ]
 
 
+def merge(members: list[Candidate], score: float) -> Candidate:
+    """One candidate for several: the union of their masks; the surest one's query speaks for it."""
+    surest = max(members, key=lambda member: member.score)
+    return replace(surest, score=score, rle=union([member.rle for member in members]))
+
+
+def masks_of(maps: Tensor, size: Size, thresholds: Sequence[float]) -> list[RLE | None]:
+    """Soft masks ``[N, h, w]`` at another size, cut at a threshold each; None where nothing is above it.
+
+    Only the box around each mask is resized (bilinearly, half-pixel centres), so that many small ones cost little.
+    """
+    values = maps.float().cpu().numpy()
+    down, across = (_blend(cells, pixels).numpy() for cells, pixels in zip(values.shape[1:], size, strict=True))
+    found: list[RLE | None] = []
+    for one, threshold in zip(values, thresholds, strict=True):
+        above = one > threshold
+        rows, columns = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
+        if not len(rows):
+            found.append(None)
+            continue
+        y, r = _span(int(rows[0]), int(rows[-1]), len(one), size[0])
+        x, c = _span(int(columns[0]), int(columns[-1]), one.shape[1], size[1])
+        patch = down[y, r] @ one[r, c] @ across[x, c].T > threshold
+        found.append(RLE.encode_patch(patch, y.start, x.start, *size) if patch.any() else None)
+    return found
+
+
+def _span(first: int, last: int, count: int, pixels: int) -> tuple[slice, slice]:
+    """The pixels that the cells from the first to the last may reach, and the cells that these pixels read."""
+    begin = max(0, math.floor((first - 0.5) * pixels / count - 0.5))
+    end = min(pixels, math.ceil((last + 1.5) * pixels / count - 0.5) + 1)
+    return slice(begin, end), slice(max(0, first - 2), min(count, last + 3))
+
+
+@lru_cache(maxsize=8)
+def _blend(cells: int, pixels: int) -> Tensor:
+    """The matrix ``[pixels, cells]`` of a bilinear resize."""
+    scale = float(np.float32(cells) / np.float32(pixels))  # torch keeps the scale in float32
+    position = ((torch.arange(pixels, dtype=torch.float64) + 0.5) * scale - 0.5).clamp(min=0).float()
+    above = position.long().clamp(max=cells - 1)
+    below = (above + 1).clamp(max=cells - 1)
+    weight = position - above
+    blend = torch.zeros(pixels, cells)
+    return blend.scatter_add_(1, above[:, None], 1 - weight[:, None]).scatter_add_(1, below[:, None], weight[:, None])
+
+
 def resized_bands(maps: Tensor, size: Size, floor: float | None = None) -> Iterator[Band]:
     """Maps ``[N, h, w]`` resized bilinearly to ``size`` (half-pixel centres), a band of rows at a time.
 
@@ -265,13 +326,9 @@ def resized_bands(maps: Tensor, size: Size, floor: float | None = None) -> Itera
     """
     height = maps.shape[1]
     rows, width = size
-    scale = float(np.float32(height) / np.float32(rows))  # torch keeps the scale in float32
-    position = ((torch.arange(rows, dtype=torch.float64) + 0.5) * scale - 0.5).clamp(min=0).float()
-    above = position.long().clamp(max=height - 1)
-    below = (above + 1).clamp(max=height - 1)
-    weight = position - above
-    blend = torch.zeros(rows, height)
-    blend.scatter_add_(1, above[:, None], 1 - weight[:, None]).scatter_add_(1, below[:, None], weight[:, None])
+    blend = _blend(height, rows)
+    reads = blend > 0
+    above, below = reads.int().argmax(1), height - 1 - reads.flip(1).int().argmax(1)  # first and last cell read
     blend = blend.to(maps.device)
     tall = maps.amax(2).cpu() > floor if floor is not None else torch.ones(maps.shape[:2], dtype=torch.bool)  # [N, h]
     step = max(1, BAND // max(1, int(tall.sum(0).max()) * width)) if len(maps) else rows

@@ -20,7 +20,7 @@ from x2sam.media.opening import open_media
 from x2sam.predictor import X2Sam
 from x2sam.results.result import Result
 from x2sam.tasks import get_task
-from x2sam.tracking.prompt_state import Identity
+from x2sam.tracking.association import Identity
 from x2sam.types import Sample, Segment
 
 VIEWS: dict[str, dict[str, Any]] = {
@@ -79,7 +79,7 @@ def answer(
         for view in views:
             options = {**VIEWS[view], "protocol": protocol}
             record["views"][view] = _packed(
-                session.track(sample.prompt, task=sample.task, identity=identity, **options).result
+                session.track(sample.prompt, task=sample.task, identity=identity, **options).finish()
             )
     except Exception as error:  # a sample that fails must not take the others with it; it is counted and reported
         record["views"], record["error"] = {}, f"{type(error).__name__}: {error}"

@@ -15,7 +15,7 @@ from x2sam.evaluate.run import Score, evaluate, progress_bar
 from x2sam.evaluate.splits import WORLD, find_split, names_of, open_records
 from x2sam.evaluate.submit import submit
 from x2sam.predictor import X2Sam
-from x2sam.tracking.prompt_state import Identity
+from x2sam.tracking.association import Identity
 
 
 def run(
@@ -54,7 +54,7 @@ def run(
             if split.hidden and main and root is not None:
                 bar.console.print(submit(split, records, AnswerFiles(folder).read(limit), root, folder))
             if main:
-                report.write(scores, out, model.name, protocol)
+                report.write(scores, out, model.label, protocol)
                 line = "  ".join(f"{n} {v:.1f}" for n, v in report.headline(score).items())
                 bar.console.print(f"{split.name}: {line}")
     if main:

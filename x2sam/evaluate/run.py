@@ -19,7 +19,7 @@ from x2sam.evaluate.trivial import TrivialAnswers, available
 from x2sam.metrics import Metric
 from x2sam.predictor import X2Sam
 from x2sam.tasks import get_task
-from x2sam.tracking.prompt_state import Identity
+from x2sam.tracking.association import Identity
 from x2sam.types import Sample
 
 
@@ -82,7 +82,7 @@ def evaluate(
     views = sorted({judge(name).view for name in split.metrics})
     tell = on_progress if on_progress is not None and state.is_main_process else _silent
     files = AnswerFiles(folder, state.process_index)
-    made = {"split": split.name, "model": model.name, "memory": model.config.memory_size, "protocol": protocol}
+    made = {"split": split.name, "model": model.label, "memory": model.config.memory_size, "protocol": protocol}
     files.belong_to({**made, "identity": linked, "data": data or {}})
     done = files.done()
     state.wait_for_everyone()

@@ -11,7 +11,7 @@ from x2sam.data.catalog import get_split, open_split
 from x2sam.data.catalog_photos import PHOTO_SPLITS
 from x2sam.data.world import World
 from x2sam.errors import InputError
-from x2sam.tasks import get_task
+from x2sam.tasks import TASKS, get_task
 from x2sam.types import Sample
 
 WORLD = "world"
@@ -20,26 +20,13 @@ WORLD_SAMPLES = 100
 NEW = {"": (0, 1, 2, 3), "/combinations": (0, 1, 2), "/categories": (3,)}
 """The indices modulo 4 of the two kinds of held-back samples (see `World`); open-vocabulary tasks only."""
 
-# fmt: off
-_METRICS: dict[str, tuple[str, ...]] = {
-    "img_genseg": ("pq", "miou", "mask_ap"),
-    "img_ovseg": ("miou", "pq"),
-    "img_refseg": ("referring",),
-    "img_reaseg": ("referring",),
-    "img_gcgseg": ("gcg",),
-    "img_intseg": ("interactive",),
-    "img_vgdseg": ("mask_ap",),
-    "vid_genseg": ("vpq", "stq", "identity"),
-    "vid_ovseg": ("miou", "vpq"),
-    "vid_refseg": ("jf", "referring"),
-    "vid_reaseg": ("jf", "referring"),
-    "vid_gcgseg": ("gcg",),
-    "vid_objseg": ("jf", "identity"),
-    "vid_vgdseg": ("track_ap", "identity"),
-}
-# fmt: on
 GROUPS: dict[str, tuple[str, ...]] = {
-    WORLD: tuple(f"{WORLD}/{task}{kind}" for task in _METRICS for kind in (list(NEW)[1:] if "ovseg" in task else [""])),
+    WORLD: tuple(
+        f"{WORLD}/{task.name}{kind}"
+        for task in TASKS.values()
+        if not task.is_chat
+        for kind in (list(NEW)[1:] if task.open_vocabulary else [""])
+    ),
     "photos": tuple(split.name for split in PHOTO_SPLITS),
 }
 """Splits that one name stands for."""
@@ -62,10 +49,12 @@ def find_split(name: str) -> Split:
         return Split(name, "vid_vgdseg", "vgd_video", options, ("vvgd",))
     if not name.startswith(f"{WORLD}/"):
         return get_split(name)
-    task, slash, kind = name.removeprefix(f"{WORLD}/").partition("/")
-    if get_task(task).is_chat or slash + kind not in (NEW if "ovseg" in task else {"": ()}):
-        raise InputError(f"Got the split {name!r}", f"{WORLD}/TASK with one of: {', '.join(_METRICS)}")
-    return Split(name, task, WORLD, {"new": slash + kind}, _METRICS[task])
+    called, slash, kind = name.removeprefix(f"{WORLD}/").partition("/")
+    task = get_task(called)
+    if task.is_chat or slash + kind not in (NEW if task.open_vocabulary else {"": ()}):
+        known = ", ".join(t.name for t in TASKS.values() if not t.is_chat)
+        raise InputError(f"Got the split {name!r}", f"{WORLD}/TASK with one of: {known}")
+    return Split(name, task.name, WORLD, {"new": slash + kind}, task.metrics)
 
 
 def open_records(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from x2sam.config import X2SamConfig
 from x2sam.model.deformable import DeformableAttention
 from x2sam.model.layers import Places, Started
 
-LOOK_SIDE = 56
-"""Places a side that `FrameFeatures.look` has at most."""
+DESCRIPTOR_SIDE = 56
+"""Places a side that `FrameFeatures.descriptors` have at most."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,19 @@ class FrameFeatures:
         fpn, stages = (tuple(level[rows] for level in levels) for levels in (self.fpn, self.stages))
         return FrameFeatures(fpn, stages, None if self.recognition is None else self.recognition[rows])
 
+    def repeat(self, count: int) -> FrameFeatures:
+        """One frame as a batch of so many (views; nothing is copied), for as many prompts."""
+
+        if count == 1:
+            return self
+
+        def wide(x: Tensor) -> Tensor:
+            return x.expand(count, *x.shape[1:])
+
+        pixels = None if self.pixels is None else ([wide(level) for level in self.pixels[0]], wide(self.pixels[1]))
+        recognition = None if self.recognition is None else wide(self.recognition)
+        return FrameFeatures(tuple(map(wide, self.fpn)), tuple(map(wide, self.stages)), recognition, pixels)
+
     @property
     def stage(self) -> Tensor:
         """``[N, h, w, C]``, stride 16."""
@@ -46,11 +60,14 @@ class FrameFeatures:
         """The stages as maps ``[N, C, h, w]``, fine to coarse."""
         return [stage.permute(0, 3, 1, 2) for stage in self.stages]
 
-    def look(self) -> Tensor:
-        """What every place looks like, ``[N, D, h, w]``: the first two stages, of unit length; at most 56 a side."""
+    @cached_property
+    def descriptors(self) -> tuple[Tensor, ...]:
+        """Of each frame what every place looks like, ``[D, h, w]``: two stages, of unit length; at most 56 a side."""
         fine, middle = (F.normalize(stage.permute(0, 3, 1, 2).float(), dim=1) for stage in self.stages[:2])
         both = torch.cat([fine, F.interpolate(middle, fine.shape[-2:], mode="bilinear", align_corners=False)], 1)
-        return F.normalize(F.avg_pool2d(both, -(-max(both.shape[-2:]) // LOOK_SIDE)), dim=1).contiguous()
+        side = -(-max(both.shape[-2:]) // DESCRIPTOR_SIDE)
+        maps = F.normalize(F.avg_pool2d(both, side), dim=1).contiguous()
+        return maps.unbind()  # one tensor for good: who compares frames knows it by that
 
     @staticmethod
     def cat(parts: Sequence[FrameFeatures]) -> FrameFeatures:

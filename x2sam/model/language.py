@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -332,9 +332,8 @@ class LanguageSide(nn.Module):
         max_new_tokens: int,
         stop_ids: tuple[int, ...],
         next_position: int,
-        on_token: Callable[[int], None] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Continue one sample greedily: (new ids ``[1, n]``, their states ``[1, n, D]``).
+    ) -> Generator[int, None, tuple[Tensor, Tensor]]:
+        """Continue one sample greedily, yielding every new id; returns (ids ``[1, n]``, their states ``[1, n, D]``).
 
         Every token that is kept is also read, so a ``<SEG>`` spoken last has its state.
         """
@@ -347,8 +346,7 @@ class LanguageSide(nn.Module):
             if token in stop_ids:
                 break
             ids.append(token)
-            if on_token is not None:
-                on_token(token)
+            yield token
             embedding = self.spell(torch.tensor([[token]], device=states.device))
             position = torch.full((3, 1, 1), next_position + step, device=states.device)
             state, last = self.read(

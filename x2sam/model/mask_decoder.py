@@ -6,7 +6,9 @@ section 3). Everything is batch-first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +40,30 @@ class Guidance:
     looks: Tensor | None = None
     """``[B, C, R + 1]``: what conditions look like to the recognition features (`recognition.Recognition`)."""
 
+    def only(self, places: Tensor) -> Guidance:
+        """The same with some of its conditions (``places`` ``[n]``) and the background alone; tokens stay."""
+        kept = torch.cat([places, places.new_tensor([self.conditions.shape[1] - 1])])
+        return replace(
+            self,
+            conditions=self.conditions[:, kept],
+            condition_mask=self.condition_mask[:, kept],
+            num_conditions=torch.full_like(self.num_conditions, len(places)),
+            looks=None if self.looks is None else self.looks[:, places],
+        )
+
+    @staticmethod
+    def cat(parts: Sequence[Guidance]) -> Guidance:
+        """Several of equal shapes as one batch."""
+        names = Guidance.__dataclass_fields__
+        columns = {name: [getattr(part, name) for part in parts] for name in names}
+        return Guidance(**{n: None if column[0] is None else torch.cat(column) for n, column in columns.items()})
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """Sizes that must agree for `cat`, but for the batch's."""
+        looks = None if self.looks is None else self.looks.shape[1:]
+        return (self.conditions.shape[1:], self.tokens.shape[1:], looks)
+
     def select(self, rows: Tensor) -> Guidance:
         """The samples that ``rows`` (indices or a bool mask) picks."""
         parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -54,6 +80,11 @@ class Prediction:
     """``[B, Q, H/4, W/4]``."""
     queries: Tensor
     """``[B, Q, D]``: the query embeddings, normed; useful to recognise an object again."""
+
+    def row(self, i: int) -> Prediction:
+        """One sample's, as a batch of one."""
+        parts = (self.class_logits, self.mask_logits, self.queries)
+        return Prediction(*(part[i : i + 1] for part in parts))
 
 
 class MaskDecoderLayer(GradientCheckpointingLayer):

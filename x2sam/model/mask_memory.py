@@ -9,6 +9,7 @@ for a memory's age is added to the keys after the linear map, which is the same 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -51,15 +52,41 @@ class MemoryBank:
         memories = (*self.memories, Memory(self.next_index, levels))
         return MemoryBank(memories[max(0, len(memories) - capacity) :], self.next_index + 1)
 
-    def detach(self) -> MemoryBank:
-        """The same memories without their history, for training on long clips."""
-        return MemoryBank(
-            tuple(
-                Memory(m.index, {i: [(k.detach(), v.detach()) for k, v in kvs] for i, kvs in m.levels.items()})
-                for m in self.memories
-            ),
-            self.next_index,
+    @property
+    def ages(self) -> tuple[int, ...]:
+        """Frames since each memory; banks of equal ages can be one batch."""
+        return tuple(self.next_index - memory.index for memory in self.memories)
+
+    @staticmethod
+    def cat(banks: Sequence[MemoryBank]) -> MemoryBank:
+        """Banks of equal ages as one batch."""
+        first = banks[0]
+        if len(banks) == 1 or not first.memories:
+            return first
+        memories = tuple(
+            Memory(
+                same[0].index,
+                {
+                    level: [
+                        (torch.cat([k for k, _ in pairs]), torch.cat([v for _, v in pairs]))
+                        for pairs in zip(*(memory.levels[level] for memory in same), strict=True)
+                    ]
+                    for level in same[0].levels
+                },
+            )
+            for same in zip(*(bank.memories for bank in banks), strict=True)
         )
+        return MemoryBank(memories, first.next_index)
+
+    def row(self, i: int, before: MemoryBank, capacity: int) -> MemoryBank:
+        """The bank of one sample: what it had ``before``, and its row of what this batch remembers newly."""
+        if self.next_index == 0 or not self.memories:
+            return before
+        levels = {
+            level: [(k[i : i + 1].clone(), v[i : i + 1].clone()) for k, v in pairs]
+            for level, pairs in self.memories[-1].levels.items()
+        }
+        return before.push(levels, capacity)
 
 
 class MemoryAttentionLayer(GradientCheckpointingLayer):

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -185,7 +185,18 @@ class X2SamModel(Started, PreTrainedModel):
         """What the language side sees of frames ``[N, 3, H, W]``, if it shares the eyes (`eyes.Look`)."""
         return self.mask_encoder.backbone(frames).recognition
 
-    def understand(
+    def understand(self, *args: Any, on_token: Callable[[int], None] | None = None, **kwargs: Any) -> Understanding:
+        """As `understanding`, in one go; ``on_token`` is called with every new token as it is spoken."""
+        steps = self.understanding(*args, **kwargs)
+        while True:
+            try:
+                token = next(steps)
+            except StopIteration as end:
+                return end.value
+            if on_token is not None:
+                on_token(token)
+
+    def understanding(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
@@ -200,11 +211,10 @@ class X2SamModel(Started, PreTrainedModel):
         prefix: Prefix | None = None,
         max_new_tokens: int = 0,
         stop_ids: tuple[int, ...] = (),
-        on_token: Callable[[int], None] | None = None,
         conditions_in_answer: bool = False,
         speaks: bool = False,
-    ) -> Understanding:
-        """Read a batch once per clip and say what guides its masks.
+    ) -> Generator[int, None, Understanding]:
+        """Read a batch once per clip, yielding every token that is spoken; returns what guides its masks.
 
         Args:
             input_ids: ``[B, L]``, padded on the right. Picture tokens as Qwen3-VL's, one per merged patch; each region
@@ -218,7 +228,6 @@ class X2SamModel(Started, PreTrainedModel):
             prefix: the beginning of ``input_ids``, read before (`read_prefix`); then B = 1 and pixels are not needed.
             max_new_tokens: greater than 0 lets the model answer in its own words; then B = 1.
             stop_ids: tokens that end an answer.
-            on_token: called with every new token as it is spoken.
             conditions_in_answer: conditions are what the answer, rather than the prompt, puts between the markers.
             speaks: the states that words are made of are wanted, too, for a loss.
         """
@@ -254,8 +263,8 @@ class X2SamModel(Started, PreTrainedModel):
         ids, spelled = input_ids[:, start:], reading.embeddings
         if max_new_tokens and cache is not None and normed is not None:
             next_position = input_ids.shape[1] if positions is None else int(positions.max()) + 1
-            new_ids, new_states = self.language.speak(
-                states, normed, cache, max_new_tokens, stop_ids, next_position, on_token
+            new_ids, new_states = yield from self.language.speak(
+                states, normed, cache, max_new_tokens, stop_ids, next_position
             )
             prompt_length = ids.shape[1]
             ids, states = torch.cat([ids, new_ids], 1), torch.cat([states, new_states], 1)
@@ -422,6 +431,43 @@ class X2SamModel(Started, PreTrainedModel):
         answers = maps.new_zeros(len(own), 1, 1) if known is None else known[rows, columns]
         looks = self.prompted_head.look(features.maps(), features.recognition)
         return self.prompted_head(looks, rows, maps, answers, guidance.conditions[rows, columns])
+
+    def draw(
+        self, features: FrameFeatures, prompts: Sequence[tuple[Guidance, Tensor | None, Tensor | None, bool]]
+    ) -> list[Prediction]:
+        """What the prompted head answers to several prompts on one frame, in one pass; as `segment` one by one.
+
+        Args:
+            features: of one frame.
+            prompts: of each its guidance (one sample), its conditions to draw ``[n]`` (None: all), what is drawn or
+                remembered of those ``[n, len(CHANNELS), h, w]``, and whether each of them has one mask.
+
+        Returns:
+            A prediction for each prompt, whose conditions are those that were drawn.
+        """
+        assert self.prompted_head is not None
+        cells = self.config.image_size // STRIDE
+        pairs, told, maps, answers, shares = [], [], [], [], []
+        for guidance, places, drawn, alone in prompts:
+            some = guidance if places is None else guidance.only(places)
+            known = self._recognise(some, features.recognition)
+            own = likeliest(some, None if alone else known)
+            columns = own[:, 1]
+            pairs.append((some, own))
+            told.append(some.conditions[0, columns])
+            empty = told[-1].new_zeros(len(own), len(CHANNELS), cells, cells) if drawn is None else None
+            maps.append(empty if drawn is None else drawn.to(told[-1])[columns])
+            answers.append(None if known is None else known[0, columns])
+            shares.append(len(own))
+        grid = next((a.shape[-2:] for a in answers if a is not None), (1, 1))
+        said = [a if a is not None else t.new_zeros(len(t), *grid) for a, t in zip(answers, told, strict=True)]
+        rows = torch.zeros(sum(shares), dtype=torch.long, device=told[0].device)
+        looks = self.prompted_head.look(features.maps(), features.recognition)
+        drawn_all = self.prompted_head(looks, rows, torch.cat(maps), torch.cat(said), torch.cat(told))
+        found = []
+        for (some, own), part, (_, _, _, alone) in zip(pairs, drawn_all.split(shares), prompts, strict=True):
+            found.append((prediction_of if alone else pieces_of)(part, own, some))
+        return found
 
     def _classify(self, queries: Tensor, masks: Tensor, guidance: Guidance | None, answers: Tensor | None) -> Tensor:
         """Class logits ``[B, Q, C+1]``: what a query says, and what the features inside of its mask say."""

@@ -63,6 +63,11 @@ class PromptedMasks:
         """Prompts one after the other."""
         return cls(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(cls)})
 
+    def split(self, sizes: Sequence[int]) -> list[PromptedMasks]:
+        """Runs of so many prompts each."""
+        parts = (getattr(self, f.name).split(list(sizes)) for f in fields(self))
+        return [PromptedMasks(*part) for part in zip(*parts, strict=True)]
+
     def scores(self) -> Tensor:
         """Probability that each mask is the answer, ``[P, MASKS]``: the first one's is that the thing is there.
 

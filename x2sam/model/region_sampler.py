@@ -22,7 +22,7 @@ class RegionSampler(nn.Module):
 
     def __init__(self, config: X2SamConfig, stage_dim: int, language_dim: int) -> None:
         super().__init__()
-        self.side, self.points, self.tokens = config.image_size, config.region_points, config.region_tokens
+        self.config, self.points, self.tokens = config, config.region_points, config.region_tokens
         self.corner_coordinates = config.region_corner_coordinates
         self.fine = config.fine_regions
         self.projector = projector(config.hidden_dim if self.fine else 4 * stage_dim, language_dim)
@@ -49,7 +49,7 @@ class RegionSampler(nn.Module):
             InputError: a mask of another size, a frame that does not exist, or a region without a pixel.
         """
         stage = features.stage
-        check_regions(masks, frames, len(stage), self.side)
+        check_regions(masks, frames, len(stage), self.config.image_size)
         points = sample_points(masks, self.points, random=self.training)  # [N, P, 2]
         size = torch.tensor([masks.shape[2], masks.shape[1]], device=points.device)
         centre = 0.0 if self.corner_coordinates else 0.5

@@ -1,25 +1,20 @@
 """Saving results in the formats that others read. `FORMATS` is the table; the command line and the docs print it.
 
-Every file is written under another name and renamed when it is whole. Importing this module is cheap.
+Every file is written under another name and renamed when it is whole.
 """
 
 from __future__ import annotations
 
-import importlib
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from x2sam.errors import InputError
-
-if TYPE_CHECKING:
-    from x2sam.media.opening import Clip
-    from x2sam.results.result import Result
+from x2sam.media.opening import Clip
+from x2sam.results import formats
+from x2sam.results.contents import Contents
+from x2sam.results.files import staged
 
 
 @dataclass(frozen=True)
@@ -31,11 +26,11 @@ class Format:
     """What it can hold: image, video."""
     endings: Mapping[str, tuple[str, ...]]
     """For each medium the file endings it takes, the usual one first; none: it is a folder."""
-    writer: str
-    """Name of the function of `formats.py`."""
+    write: Callable[[Contents, Path], None]
+    """Writes a result to a file, or into a folder that it makes."""
 
 
-def save(result: Result, path: str | Path, format: str | None = None) -> Path:
+def save(result: Contents, path: str | Path, format: str | None = None) -> Path:
     """Write a result; returns the file or folder.
 
     path: a file (its ending tells the format), a folder to put a file of the given ``format`` into, or, for formats
@@ -50,10 +45,9 @@ def save(result: Result, path: str | Path, format: str | None = None) -> Path:
     check_format(name, result.clip.kind, path)
     if result.clip.path is not None and path.resolve() == result.clip.path.resolve():
         raise InputError(f"Got {str(path)!r} to write to, which is the medium itself", "another file or folder")
-    write = getattr(importlib.import_module("x2sam.results.formats"), row.writer)
     try:
         with staged(path) as draft:
-            write(result, draft)
+            row.write(result, draft)
     except OSError as error:
         raise InputError(
             f"Got {str(path)!r}, which cannot be written ({error.strerror or error})", "a place to write to"
@@ -61,7 +55,7 @@ def save(result: Result, path: str | Path, format: str | None = None) -> Path:
     return path
 
 
-def save_as_file(result: Result, folder: Path, format: str) -> Path:
+def save_as_file(result: Contents, folder: Path, format: str) -> Path:
     """Write a result into ``folder`` under its default name, as one file: formats that are folders are zipped."""
     check_format(format)
     path = save(result, folder / default_name(result.clip, format), format)
@@ -97,23 +91,6 @@ def inferred(path: Path, kind: str) -> str:
     raise InputError(f"Got {str(path)!r}, whose format is not clear", f"a format: {', '.join(FORMATS)}")
 
 
-@contextmanager
-def staged(path: Path) -> Iterator[Path]:
-    """A draft beside ``path`` (a file or a folder) that takes its place if all goes well, and vanishes if not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".x2sam-", dir=path.parent) as folder:
-        draft = Path(folder) / path.name
-        yield draft
-        if not draft.is_dir():
-            os.replace(draft, path)
-            return
-        path.mkdir(exist_ok=True)
-        for file in sorted(f for f in draft.rglob("*") if f.is_file()):
-            target = path / file.relative_to(draft)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, target)
-
-
 _BOTH = ("image", "video")
 _JSON = {"image": (".json",), "video": (".json",)}
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -123,16 +100,18 @@ FORMATS: dict[str, Format] = {
         "the medium with its masks; of a video an mp4 with its sound",
         _BOTH,
         {"image": _PICTURES, "video": (".mp4",)},
-        "overlay",
+        formats.overlay,
     ),
-    "sheet": Format("a sheet of frames with their masks", ("video",), {"video": _PICTURES}, "sheet"),
-    "result": Format("everything there is, as json with run-length masks", _BOTH, _JSON, "as_json"),
-    "coco": Format("COCO json with run-length masks; every frame is an image", _BOTH, _JSON, "coco"),
-    "ytvis": Format("YouTube-VIS json: one track per object", ("video",), {"video": (".json",)}, "youtube_vis"),
-    "labelstudio": Format("Label Studio tasks: brush masks, in videos moving boxes", _BOTH, _JSON, "label_studio"),
-    "yolo": Format("YOLO segmentation: a folder of text files with polygons", _BOTH, {}, "yolo"),
-    "davis": Format("DAVIS: a folder of palette PNGs whose indices are object ids", _BOTH, {}, "davis"),
-    "panoptic": Format("COCO panoptic: a folder of PNGs and a json", _BOTH, {}, "panoptic"),
-    "cutouts": Format("a folder of the objects cut out, as PNGs with a clear ground", _BOTH, {}, "cutouts"),
+    "sheet": Format("a sheet of frames with their masks", ("video",), {"video": _PICTURES}, formats.sheet),
+    "result": Format("everything there is, as json with run-length masks", _BOTH, _JSON, formats.as_json),
+    "coco": Format("COCO json with run-length masks; every frame is an image", _BOTH, _JSON, formats.coco),
+    "ytvis": Format("YouTube-VIS json: one track per object", ("video",), {"video": (".json",)}, formats.youtube_vis),
+    "labelstudio": Format(
+        "Label Studio tasks: brush masks, in videos moving boxes", _BOTH, _JSON, formats.label_studio
+    ),
+    "yolo": Format("YOLO segmentation: a folder of text files with polygons", _BOTH, {}, formats.yolo),
+    "davis": Format("DAVIS: a folder of palette PNGs whose indices are object ids", _BOTH, {}, formats.davis),
+    "panoptic": Format("COCO panoptic: a folder of PNGs and a json", _BOTH, {}, formats.panoptic),
+    "cutouts": Format("a folder of the objects cut out, as PNGs with a clear ground", _BOTH, {}, formats.cutouts),
 }
 """Every format by name; where an ending fits several, the first is meant."""

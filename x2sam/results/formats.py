@@ -21,14 +21,14 @@ from x2sam.errors import InputError, MissingExtraError
 from x2sam.masks import RLE
 from x2sam.media.opening import Clip
 from x2sam.media.video import VideoWriter
-from x2sam.results import draw, export, labelstudio
+from x2sam.results import draw, labelstudio
+from x2sam.results.contents import Contents
+from x2sam.results.files import staged
 from x2sam.results.outlines import one_ring
 from x2sam.types import Frame, FrameResult, Segment
 
 if TYPE_CHECKING:
     import supervision
-
-    from x2sam.results.result import Result
 
 
 def write_json(content: Any, path: Path) -> None:
@@ -37,7 +37,7 @@ def write_json(content: Any, path: Path) -> None:
     path.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files need not be UTF-8
 
 
-def frame_stems(result: Result) -> dict[int, str]:
+def frame_stems(result: Contents) -> dict[int, str]:
     """For every frame the name that its files bear: its own without the ending, or whole where two would be one."""
     names = {frame.index: result.clip.frame_name(frame.index) for frame in result.frames}
     stems = {index: Path(name).stem for index, name in names.items()}
@@ -49,7 +49,7 @@ def frame_stems(result: Result) -> dict[int, str]:
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def with_frames(result: Result) -> Iterator[tuple[Frame, FrameResult]]:
+def with_frames(result: Contents) -> Iterator[tuple[Frame, FrameResult]]:
     """Every result with its frame, read one at a time."""
     wanted = {frame.index: frame for frame in result.frames}
     for index, _, frame in result.clip:
@@ -65,7 +65,7 @@ def overlay_video(path: Path, clip: Clip, **style: Any) -> Iterator[Callable[[Fr
 
     Gives a function that takes a frame and its result. ``style``: the options of `draw.overlay`.
     """
-    with export.staged(path) as draft, VideoWriter(draft, clip.size, clip.fps, clip.sound) as writer:
+    with staged(path) as draft, VideoWriter(draft, clip.size, clip.fps, clip.sound) as writer:
         fps = clip.fps or 25
 
         def write(frame: Frame, found: FrameResult) -> None:
@@ -75,7 +75,7 @@ def overlay_video(path: Path, clip: Clip, **style: Any) -> Iterator[Callable[[Fr
         yield write
 
 
-def overlay(result: Result, path: Path) -> None:
+def overlay(result: Contents, path: Path) -> None:
     if result.clip.kind == "image":
         result.draw(result.frames[0].index).save(path, quality=95)
         return
@@ -84,11 +84,11 @@ def overlay(result: Result, path: Path) -> None:
             write(frame, found)
 
 
-def sheet(result: Result, path: Path) -> None:
+def sheet(result: Contents, path: Path) -> None:
     result.sheet().save(path, quality=95)
 
 
-def cutouts(result: Result, path: Path) -> None:
+def cutouts(result: Contents, path: Path) -> None:
     path.mkdir()
     stems = frame_stems(result)
     for frame, found in with_frames(result):
@@ -102,24 +102,24 @@ def cutouts(result: Result, path: Path) -> None:
                 cut.save(path / f"{stems[found.index]}_{segment.object_id:03d}_{label}.png")
 
 
-def as_json(result: Result, path: Path) -> None:
+def as_json(result: Contents, path: Path) -> None:
     write_json(result.to_dict(), path)
 
 
-def label_studio(result: Result, path: Path) -> None:
+def label_studio(result: Contents, path: Path) -> None:
     write_json([labelstudio.task(result)], path)
 
 
 # --- masks ------------------------------------------------------------------------------------------------------------
 
 
-def categories(result: Result) -> dict[str, int]:
+def categories(result: Contents) -> dict[str, int]:
     """Every label and its number, from 1: those asked for, then those the answer brought."""
     labels = dict.fromkeys([*result.prompt.labels, *(segment.label for segment in result.segments)])
     return {label: number for number, label in enumerate(labels, start=1)}
 
 
-def _category_rows(result: Result) -> list[dict[str, Any]]:
+def _category_rows(result: Contents) -> list[dict[str, Any]]:
     things = {segment.label: segment.is_thing for segment in result.segments}
     stuff = {label for label, c in zip(result.prompt.labels, result.prompt.conditions, strict=True) if not c.is_thing}
     return [
@@ -133,7 +133,7 @@ def _xywh(segment: Segment) -> list[float]:
     return [x0, y0, x1 - x0, y1 - y0]
 
 
-def _images(result: Result) -> list[dict[str, Any]]:
+def _images(result: Contents) -> list[dict[str, Any]]:
     return [
         {
             "id": number,
@@ -146,7 +146,7 @@ def _images(result: Result) -> list[dict[str, Any]]:
     ]
 
 
-def coco(result: Result, path: Path) -> None:
+def coco(result: Contents, path: Path) -> None:
     """COCO json with run-length masks, scores and, as ``track_id``, object ids; every frame is an image."""
     numbers = categories(result)
     rows = [(image, segment) for image, f in enumerate(result.frames, start=1) for segment in f.segments]
@@ -167,7 +167,7 @@ def coco(result: Result, path: Path) -> None:
     write_json({"images": _images(result), "annotations": annotations, "categories": _category_rows(result)}, path)
 
 
-def youtube_vis(result: Result, path: Path) -> None:
+def youtube_vis(result: Contents, path: Path) -> None:
     """YouTube-VIS json: one annotation per object, with its mask on every frame.
 
     Run lengths are lists, as in the data set: tools that take it for the ground truth (TrackEval) read no others.
@@ -208,7 +208,7 @@ def _folder(clip: Clip) -> str:
     return clip.name if clip.path is not None and clip.path.is_dir() else clip.stem
 
 
-def yolo(result: Result, path: Path) -> None:
+def yolo(result: Contents, path: Path) -> None:
     """One text file per frame and the names of the classes.
 
     A row is a segment: class, then one polygon in shares of the frame. Pieces and holes are joined to it by bridges. As
@@ -237,12 +237,12 @@ def _id_map(frame: FrameResult, first: int) -> NDArray[np.int64]:
     return ids
 
 
-def _first_id(result: Result) -> int:
+def _first_id(result: Contents) -> int:
     """Ids are written as they are if they start above 0; otherwise all move up, as 0 means background."""
     return min([1, *result.objects])
 
 
-def davis(result: Result, path: Path) -> None:
+def davis(result: Contents, path: Path) -> None:
     """One palette PNG per frame whose indices are object ids."""
     path.mkdir()
     first, stems = _first_id(result), frame_stems(result)
@@ -264,7 +264,7 @@ def _davis_palette() -> bytes:
 DAVIS_PALETTE = _davis_palette()
 
 
-def panoptic(result: Result, path: Path) -> None:
+def panoptic(result: Contents, path: Path) -> None:
     """COCO panoptic: one PNG per frame whose colours are segment ids (R + 256 G + 65536 B), and ``panoptic.json``."""
     path.mkdir()
     numbers, first, stems = categories(result), _first_id(result), frame_stems(result)

@@ -11,21 +11,19 @@ Label Studio has no masks in videos. The labelling interface must name its parts
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from x2sam.masks import BoolMask
+from x2sam.results.contents import Contents
 from x2sam.types import FrameResult, Segment
-
-if TYPE_CHECKING:
-    from x2sam.results.result import Result
 
 RUN_BITS = 16
 """Runs are counted with this many bits."""
 
 
-def task(result: Result) -> dict[str, Any]:
+def task(result: Contents) -> dict[str, Any]:
     """One task, ready for json, whose prediction holds every segment."""
     if result.clip.kind == "image":
         regions = [_brush(segment, i) for i, segment in enumerate(result.segments)]
@@ -50,7 +48,7 @@ def _brush(segment: Segment, number: int) -> dict[str, Any]:
     }
 
 
-def _moving_box(result: Result, segments: tuple[Segment, ...]) -> dict[str, Any]:
+def _moving_box(result: Contents, segments: tuple[Segment, ...]) -> dict[str, Any]:
     """The box of one object through time; where the object is gone, the box is switched off."""
     by_frame = {segment.frame: segment for segment in segments}
     sequence = []

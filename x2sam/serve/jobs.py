@@ -18,9 +18,11 @@ from typing import Any, Generic, TypeVar
 
 from x2sam.errors import X2SamError
 from x2sam.serve.limits import Limits
-from x2sam.serve.steps import SKIP
 
 T = TypeVar("T")
+
+SKIP = object()
+"""An item that is a step and no result."""
 
 
 class Busy(X2SamError):  # noqa: N818

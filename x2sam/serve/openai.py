@@ -5,24 +5,21 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Generator
+from contextlib import AsyncExitStack
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 
 from x2sam.errors import InputError, X2SamError
-from x2sam.model.modeling import Understanding, X2SamModel
 from x2sam.results.result import Result
 from x2sam.serve.gate import client_of
 from x2sam.serve.jobs import Job
 from x2sam.serve.limits import Limits
-from x2sam.serve.routes import opened_of, prepare, segmented, speaking
+from x2sam.serve.routes import length, opened_of, prepare, segmented
 from x2sam.serve.schemas import Asking, FrameOut, MaskForm, MaskForms, Options, RegionIn, TaskName, frame_out
-from x2sam.serve.steps import stepwise
-from x2sam.serve.store import open_session
+from x2sam.serve.store import whole
 from x2sam.serve.uploads import TooLarge
 from x2sam.serve.web import Events, aside, medium_of, outcome, passing, refusal
 from x2sam.tasks import get_task
@@ -202,39 +199,15 @@ class Ending:
         return self.add(text) + self.rest()
 
 
-class Counting:
-    """A model that counts the tokens that one session's requests read and say."""
+def usage_of(result: Result) -> Usage:
+    """Tokens as this interface calls them."""
+    read, said = result.usage.read, result.usage.said
+    return Usage(prompt_tokens=read, completion_tokens=said, total_tokens=read + said)
 
-    def __init__(self, model: X2SamModel) -> None:
-        self._model = model
-        self.read = self.said = 0
-        self.end: Literal["stop", "length"] = "stop"
-        """``length``: the answer was cut off."""
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def understand(self, input_ids: Tensor, *, max_new_tokens: int = 0, **rest: Any) -> Understanding:
-        """As the model's."""
-        understanding = self._model.understand(input_ids, max_new_tokens=max_new_tokens, **rest)
-        said = understanding.input_ids.shape[1] - input_ids.shape[1]
-        self.read, self.said = self.read + input_ids.shape[1], self.said + said
-        if max_new_tokens and said >= max_new_tokens:
-            self.end = "length"
-        return understanding
-
-    @property
-    def usage(self) -> Usage:
-        return Usage(prompt_tokens=self.read, completion_tokens=self.said, total_tokens=self.read + self.said)
-
-    @contextmanager
-    def of(self, session: Session) -> Iterator[None]:
-        """Count while this lasts."""
-        session.model = self  # type: ignore[assignment]
-        try:
-            yield
-        finally:
-            session.model = self._model
+def ended(result: Result, ending: Ending) -> Literal["stop", "length"]:
+    """Why an answer ended."""
+    return "length" if result.usage.cut and not ending.ended else "stop"
 
 
 @router.post("/v1/chat/completions", tags=["chat"])
@@ -243,18 +216,17 @@ async def chat_completions(request: Request, body: ChatIn) -> ChatOut:
     body.check()
     turns, media = conversation(body, request.app.state.limits)
     head: dict[str, Any] = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": body.model}
-    counting = Counting(request.app.state.predictor.model)
     async with AsyncExitStack() as stack:
-        job = await _begin(request, body, turns, media, counting, stack)
+        job = await _begin(request, body, turns, media, stack)
         if body.stream:
-            chunks = _chunks(request, job, head, body, counting)
+            chunks = _chunks(request, job, head, body)
             return Events(chunks, job, stack.pop_all())  # type: ignore[return-value]
         *_, result = await outcome(request, job)
         message = await aside(request, _message, result, body.masks)
     ending = Ending(body.stops)
     message.content = ending.of(message.content)
-    end = "stop" if ending.ended else counting.end
-    return ChatOut(**head, choices=[Choice(message=message, finish_reason=end)], usage=counting.usage)
+    end = ended(result, ending)
+    return ChatOut(**head, choices=[Choice(message=message, finish_reason=end)], usage=usage_of(result))
 
 
 @router.get("/v1/models", tags=["chat"])
@@ -288,7 +260,6 @@ async def _begin(
     body: ChatIn,
     turns: list[dict[str, str]],
     media: list[str],
-    counting: Counting,
     stack: AsyncExitStack,
 ) -> Job[Any]:
     """Take the medium and queue the work; pieces of text are its results, and at last the result."""
@@ -311,17 +282,16 @@ async def _begin(
     )
     asked = await aside(request, prepare, asking, upload, state.limits) if segments else None
 
-    def answer(session: Session) -> Result:
-        spoken, options = speaking(asking, state.limits), body.options.model_dump()
-        with counting.of(session):
-            if asked is None:
-                return session.chat(turns, **spoken, **options)
-            return segmented(session, asked, **spoken, **options)
+    def answer(session: Session | None) -> Generator[Any, None, Result]:
+        tokens, options = length(asking, state.limits), body.options.model_dump()
+        session = session or state.predictor.open(upload.open())
+        if asked is None:
+            return (yield from session.chatting(turns, max_new_tokens=tokens, **options))
+        return (yield from segmented(session, asked, max_new_tokens=tokens, **options))
 
     if opened is not None:
-        return opened.change(lambda: answer(opened.session))
-    steps = stepwise(lambda: answer(open_session(state.predictor, upload)))
-    return state.worker.submit(client_of(request.scope), steps)
+        return opened.change(answer(opened.session))
+    return state.worker.submit(client_of(request.scope), whole(answer(None)))
 
 
 def _worded(task: str | None) -> bool:
@@ -332,9 +302,7 @@ def _message(result: Result, masks: list[MaskForm]) -> MessageOut:
     return MessageOut(content=result.text, masks=[frame_out(frame, masks) for frame in result.frames])
 
 
-async def _chunks(
-    request: Request, job: Job[Any], head: dict[str, Any], body: ChatIn, counting: Counting
-) -> AsyncIterator[str]:
+async def _chunks(request: Request, job: Job[Any], head: dict[str, Any], body: ChatIn) -> AsyncIterator[str]:
     """The answer piece by piece; the masks come with the last one, and after it the usage where it is asked for."""
     counted = body.stream_options is not None and bool(body.stream_options.include_usage)
 
@@ -345,7 +313,7 @@ async def _chunks(
     def choice(delta: dict[str, Any], end: str | None = None) -> str:
         return chunk([{"index": 0, "delta": delta, "finish_reason": end}])
 
-    ending = Ending(body.stops)
+    ending, usage = Ending(body.stops), Usage(prompt_tokens=0, completion_tokens=0, total_tokens=0)
     yield choice({"role": "assistant", "content": ""})
     try:
         async for piece in job:
@@ -356,10 +324,10 @@ async def _chunks(
                 if text := ending.rest():
                     yield choice({"content": text})
                 message = await aside(request, _message, piece, body.masks)
-                end = "stop" if ending.ended else counting.end
-                yield choice({"masks": [frame.model_dump() for frame in message.masks]}, end)
+                usage = usage_of(piece)
+                yield choice({"masks": [frame.model_dump() for frame in message.masks]}, ended(piece, ending))
         if counted:
-            yield chunk([], counting.usage)
+            yield chunk([], usage)
     except X2SamError as error:
         yield f"data: {json.dumps(refusal(error))}\n\n"
     yield "data: [DONE]\n\n"

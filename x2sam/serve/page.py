@@ -130,7 +130,7 @@ class Actions:
         page = self.pages.of(request)
         text = text[: self.pages.store.limits.text]
         if mode == "Talk":
-            steps: Callable[[], Any] = lambda: actions.chat(page, text)  # noqa: E731
+            steps: Callable[[], actions.Steps] = lambda: actions.chat(page, text)  # noqa: E731
         else:
             steps = lambda: actions.find(page, text, task, form, add)  # noqa: E731
         async for update in run(page, steps):
@@ -139,8 +139,8 @@ class Actions:
     async def mark(self, event: gr.EventData, request: gr.Request) -> AsyncIterator[Update]:
         page = self.pages.of(request)
 
-        def steps() -> None:
-            actions.mark(page, *read_mark(about(event), page.session.size, page.length))
+        def steps() -> actions.Steps:
+            return actions.mark(page, *read_mark(about(event), page.session.size, page.length))
 
         async for update in run(page, steps):
             yield update
@@ -209,7 +209,7 @@ async def stop(page: Page) -> None:
         await asyncio.sleep(0.02)
 
 
-async def run(page: Page, function: Callable[[], Any]) -> AsyncIterator[Update]:
+async def run(page: Page, function: Callable[[], actions.Steps]) -> AsyncIterator[Update]:
     """Do something with the medium as a job, and say how it goes; what ran before is ended."""
     job: Job[Any] | None = None
     try:
@@ -217,7 +217,7 @@ async def run(page: Page, function: Callable[[], Any]) -> AsyncIterator[Update]:
         page.error, page.halt, page.clock = "", False, None
         page.session  # noqa: B018 - says so where nothing is open
         assert page.opened is not None
-        job = page.job = page.opened.change(function)
+        job = page.job = page.opened.change(function())
         async for _ in beats(job):
             yield shown(page)
     except Stopped:

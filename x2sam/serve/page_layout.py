@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
@@ -12,14 +12,11 @@ from x2sam.serve import page_view as view
 from x2sam.serve.page_examples import EXAMPLES
 from x2sam.tasks import TASKS
 
-if TYPE_CHECKING:
-    from x2sam.serve.page import Actions
-
 HERE = Path(__file__).parent
 SCRIPTS = ("page.show.js", "page.marks.js", "page.js")
 
 
-def build(act: Actions, model: str, idle_seconds: int) -> gr.Blocks:
+def build(act: Any, model: str, idle_seconds: int) -> gr.Blocks:
     """The layout and its wiring."""
     with gr.Blocks(title="x2sam", analytics_enabled=False, delete_cache=(60, idle_seconds), fill_width=True) as blocks:
         with gr.Row(elem_id="head"):

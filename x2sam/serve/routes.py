@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,8 +22,7 @@ from x2sam.serve.gate import client_of, failure
 from x2sam.serve.jobs import Job, Together
 from x2sam.serve.limits import Limits
 from x2sam.serve.schemas import Answer, MaskForm, PromptIn, SegmentIn, SessionIn, SessionOut
-from x2sam.serve.steps import pause, stepwise
-from x2sam.serve.store import Opened, open_session
+from x2sam.serve.store import Opened, through, walked, whole
 from x2sam.serve.uploads import TooLarge, Upload
 from x2sam.serve.web import Events, aside, event, outcome, passing, passing_file, received, refusal
 from x2sam.tasks import TASKS
@@ -100,9 +99,9 @@ def prepare(body: schemas.Asking, upload: Upload, limits: Limits) -> asking.Requ
     return asking.make_request(upload, schemas.words(body, limits), regions, body.task)  # type: ignore[arg-type]
 
 
-def speaking(body: schemas.Asking, limits: Limits) -> dict[str, Any]:
-    """How an answer is spoken: piece by piece, up to so many tokens."""
-    return {"on_text": pause, "max_new_tokens": min(body.tokens, limits.tokens)}
+def length(body: schemas.Asking, limits: Limits) -> int:
+    """Tokens that an answer may have."""
+    return min(body.tokens, limits.tokens)
 
 
 def segmenting(
@@ -113,19 +112,20 @@ def segmenting(
     if upload.kind == "image" and not asked.task.generates and not asked.nothing:
         return _together(predictor, upload, asked, options)
 
-    def run() -> Result:
-        session = open_session(predictor, upload)
+    def run() -> Generator[Any, None, Result]:
+        session, tokens = predictor.open(upload.open()), length(body, limits)
         if asked.task.is_chat:
-            return session.chat(asked.prompt.text, **speaking(body, limits), **options)
-        return segmented(session, asked, **speaking(body, limits), **options)
+            return (yield from session.chatting(asked.prompt.text, max_new_tokens=tokens, **options))
+        return (yield from segmented(session, asked, max_new_tokens=tokens, **options))
 
-    return stepwise(run)
+    return whole(run())
 
 
-def segmented(session: Session, asked: asking.Request, **options: Any) -> Result:
+def segmented(session: Session, asked: asking.Request, **options: Any) -> Generator[Any, None, Result]:
     """The answer of a session to a request; one that marks nothing has nothing in it."""
     given: dict[str, Any] = {"regions": []} if asked.nothing else {"prompt": asked.prompt}
-    return session.segment(**given, task=asked.task.name, **options)
+    track = yield from session.tracking(**given, task=asked.task.name, **options)
+    return (yield from through(track))
 
 
 def _together(predictor: X2Sam, upload: Upload, asked: asking.Request, options: dict[str, Any]) -> Iterator[Any]:
@@ -141,9 +141,15 @@ def _together(predictor: X2Sam, upload: Upload, asked: asking.Request, options: 
 # --- sessions ---------------------------------------------------------------------------------------------------------
 
 
+def done(track: Track) -> Generator[Any, None, Result]:
+    """What is done of a track, as a step of the worker."""
+    yield from ()
+    return track.done
+
+
 def describe(opened: Opened) -> SessionOut:
     """A session for sending."""
-    track = opened.tracks[-1] if opened.tracks else None
+    track = opened.track
     return SessionOut(
         id=opened.id,
         media=schemas.media_out(opened.upload),
@@ -161,9 +167,9 @@ def opened_of(request: Request, id: str) -> Opened:
 
 def running(opened: Opened) -> Track:
     """The track that prompts, frames and exports are about."""
-    if not opened.tracks:
+    if opened.track is None:
         raise InputError("Got no prompt for this session so far", "a prompt first", "POST .../prompts")
-    return opened.tracks[-1]
+    return opened.track
 
 
 @router.post("/v1/sessions", tags=["sessions"], status_code=201, openapi_extra=body_of(SessionIn))
@@ -197,28 +203,31 @@ async def prompt(request: Request, id: str, body: PromptIn) -> Answer:
     opened, limits = opened_of(request, id), request.app.state.limits
     schemas.check_frame(body.frame, opened.upload)
     words, regions = schemas.words(body, limits), await aside(request, schemas.shapes, body, opened.upload, limits)
-    *_, (track, frames) = await outcome(
-        request, opened.change(lambda: change_track(opened, body, words, regions, speaking(body, limits)))
-    )
+    steps = change_track(opened, body, words, regions, length(body, limits))
+    *_, (track, frames) = await outcome(request, opened.change(steps))
     result = replace(track.done, frames=tuple(frames))
     return await aside(request, schemas.answer_out, result, opened.upload, body.masks)
 
 
-def change_track(opened: Opened, body: PromptIn, words: Any, regions: Any, spoken: dict[str, Any]) -> tuple[Track, Any]:
+def change_track(
+    opened: Opened, body: PromptIn, words: Any, regions: Any, tokens: int
+) -> Generator[Any, None, tuple[Track, Any]]:
     """Do what a prompt says; returns the track, and the frames that are done and changed."""
-    if body.action == "start" or (body.action == "add" and not opened.tracks):
+    if body.action == "start" or (body.action == "add" and opened.track is None):
         if regions is not None and body.frame is not None:
             regions = [{"frame": body.frame, **region} for region in regions]
-        track = opened.session.track(
-            words, regions, body.task, identity=body.identity, **spoken, **body.options.model_dump()
+        track = yield from opened.session.tracking(
+            words, regions, body.task, identity=body.identity, max_new_tokens=tokens, **body.options.model_dump()
         )
-        opened.tracks[:] = [track]
-        return track, track.result.frames if opened.upload.kind == "image" else ()
+        opened.track = track
+        return track, (yield from through(track)).frames if opened.upload.kind == "image" else ()
     track = running(opened)
     if body.action == "add":
-        if body.options != schemas.Options():
-            raise InputError("Got options for a track that runs", "options where it starts", "Use the action 'start'")
-        return track, track.add(words, regions, body.task, body.frame, body.backward, body.until, **spoken)
+        own = body.options.model_dump(exclude_unset=True)
+        changes = yield from track.adding(
+            words, regions, body.task, body.frame, body.backward, body.until, max_new_tokens=tokens, **own
+        )
+        return track, (yield from walked(changes))
     if body.object_id is None:
         raise InputError(f"Got no object_id for {body.action}", "the id of an object")
     if body.action == "remove":
@@ -227,7 +236,7 @@ def change_track(opened: Opened, body: PromptIn, words: Any, regions: Any, spoke
     if not regions:
         raise InputError("Got no region to correct with", "a click, a box, a scribble or a mask")
     shown = regions[0] if len(regions) == 1 else regions
-    return track, track.correct(body.object_id, shown, body.frame, body.backward, body.until)
+    return track, (yield from walked(track.correct(body.object_id, shown, body.frame, body.backward, body.until)))
 
 
 @router.get("/v1/sessions/{id}/frames", tags=["sessions"], status_code=200, response_class=Events, responses=EVENTS)
@@ -269,7 +278,7 @@ async def export(
     """What is done so far, in a format of `docs/formats.md`; formats that are folders come as zip."""
     opened = opened_of(request, id)
     track = running(opened)
-    *_, result = await outcome(request, opened.change(lambda: track.done))
+    *_, result = await outcome(request, opened.change(done(track)))
     if not result.frames:
         raise InputError("Got nothing that is done so far", "a frame", "Read .../frames first")
 

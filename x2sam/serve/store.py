@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,10 +19,11 @@ import psutil
 
 from x2sam.errors import InputError
 from x2sam.predictor import X2Sam
-from x2sam.serve.jobs import Busy, Job, Stopped, Worker
+from x2sam.results.result import Result
+from x2sam.serve.jobs import SKIP, Busy, Job, Stopped, Worker
 from x2sam.serve.limits import Limits
-from x2sam.serve.steps import pause, stepwise
 from x2sam.serve.uploads import Data, Upload, take
+from x2sam.tracking.changes import Changes
 from x2sam.tracking.session import Session
 from x2sam.tracking.track import Track
 from x2sam.types import FrameResult
@@ -35,11 +36,12 @@ class Unknown(InputError):  # noqa: N818
 
 
 class Opened:
-    """One opened medium. What touches its session or its tracks goes through `change` or `follow`, never directly."""
+    """One opened medium. What touches its session or its track goes through `change` or `follow`, never directly."""
 
     def __init__(self, id: str, client: str, upload: Upload, session: Session, worker: Worker) -> None:
         self.id, self.client, self.upload, self.session = id, client, upload, session
-        self.tracks: list[Track] = []
+        self.track: Track | None = None
+        """What prompts, frames and exports are about: the newest."""
         self.used = time.monotonic()
         self.limits = worker.limits
         self._worker = worker
@@ -51,13 +53,13 @@ class Opened:
         """Seconds since it was last used; 0 while a job runs."""
         return 0.0 if any(not job.ended for job in self._jobs) else time.monotonic() - self.used
 
-    def change(self, function: Callable[[], T]) -> Job[Any]:
-        """Run a function that asks, adds, corrects ...: nothing else touches this medium meanwhile.
+    def change(self, steps: Generator[Any, None, Any]) -> Job[Any]:
+        """Run what asks, adds, corrects ...: nothing else touches this medium meanwhile.
 
-        It ends a step at each frame that is segmented, and where it calls `steps.pause`, whose items are results of the
-        job; the last one is what it returns. Cancelled midway, what it has done stays done.
+        What the generator yields are the results of the job (but `SKIP`, which only ends a step); the last one is what
+        it returns. Cancelled midway, what it has done stays done.
         """
-        return self._submit(stepwise(function), whole=True)
+        return self._submit(whole(steps), whole=True)
 
     def follow(self, track: Track) -> Job[FrameResult]:
         """The results of a track, frame by frame: those that are there, then the next ones. A new reader takes over."""
@@ -122,7 +124,7 @@ class Store:
             folder = self.folder / id
             folder.mkdir()
             upload = take(data, name, folder, self.limits)
-            session = open_session(self.predictor, upload)
+            session = self.predictor.open(upload.open())
             opened = Opened(id, client, upload, session, self.worker)
         except BaseException:
             self._forget(id)
@@ -197,17 +199,33 @@ class _Coming:
         self.client = client
 
 
-def open_session(predictor: X2Sam, upload: Upload) -> Session:
-    """A session in which whatever goes through many frames at once, such as a correction, pauses at each of them."""
-    session = predictor.open(upload.open())
-    decode = session.decode
+def whole(steps: Generator[Any, None, Any]) -> Iterator[Any]:
+    """What a generator yields, and at last what it returns; frames on the way are steps and no results."""
+    try:
+        while True:
+            try:
+                item = next(steps)
+            except StopIteration as end:
+                yield end.value
+                return
+            yield SKIP if isinstance(item, FrameResult) else item
+    finally:
+        steps.close()
 
-    def stepping(*args: Any) -> Any:
-        pause()
-        return decode(*args)
 
-    session.decode = stepping  # type: ignore[method-assign, assignment]
-    return session
+def through(track: Track) -> Generator[FrameResult, None, Result]:
+    """Go through the frames of a track that are left; returns the whole."""
+    yield from track
+    return track.done
+
+
+def walked(changes: Changes) -> Generator[FrameResult, None, tuple[FrameResult, ...]]:
+    """Go through the frames that a change is about. Cancelled midway, the others stay as they are."""
+    try:
+        yield from changes
+    finally:
+        changes.close()
+    return changes.finish()
 
 
 def own_folder(parent: Path | None = None) -> Path:

@@ -18,7 +18,7 @@ from torch import Tensor
 from x2sam.decoding.answer import AnswerOptions, Candidate, answer_frame
 from x2sam.errors import InputError
 from x2sam.tasks import get_task
-from x2sam.tracking.association import Tracker
+from x2sam.tracking.association import FrameToFrame
 from x2sam.types import Condition
 
 CASES: dict[str, tuple[str, dict[str, Any], int]] = {
@@ -59,7 +59,7 @@ def answers(file: Path, given: dict[str, Tensor]) -> dict[str, Tensor]:
     options = AnswerOptions(protocol="released", threshold=case["args"].get("threshold"), **columns)
     stuff = _stuff(file) - {c for entry in case["segments_info"] for c, _ in _listed(entry) or () if kind != "panoptic"}
     conditions = [Condition(text=str(c), is_thing=c not in stuff) for c in range(_classes(given))]
-    tracker = Tracker(identity="released")
+    tracker = FrameToFrame()
     out: dict[str, Tensor] = {}
     for i, (classes, masks) in enumerate(
         zip(given["class_queries_logits"], given["masks_queries_logits"], strict=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -39,8 +41,11 @@ def tiny_processor(config: X2SamConfig | None = None) -> X2SamProcessor:
     )
 
 
-def tiny_model(seed: int = 0) -> X2SamModel:
-    """A model with random weights; the same for the same seed."""
+def tiny_model(seed: int = 0, **changes: Any) -> X2SamModel:
+    """A model with random weights; the same for the same seed. changes: fields of the configuration."""
+    config = tiny()
+    for name, value in changes.items():
+        setattr(config, name, value)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return X2SamModel(tiny()).eval()
+        return X2SamModel(config).eval()

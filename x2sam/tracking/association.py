@@ -1,32 +1,35 @@
 """Identity across frames: which segment of this frame is which object of the frames before.
 
-An object is known by where its mask should be now (its last mask, moved on at its speed), by its look (a running mean
-of its queries' embeddings, worth as much as it has been constant) and by its condition. What is kept of the past is
-small and bounded: run-length codes and one vector an object, until it has been away for too long.
+An object is known by where its mask should be now (its last mask, moved on at its speed), by its appearance (a running
+mean of its queries' embeddings, worth as much as it has been constant) and by its condition. What is kept of the past
+is small and bounded: run-length codes and one vector an object, until it has been away for too long.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
-from itertools import count
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from typing_extensions import Self
 
 from x2sam.decoding.candidates import Candidate
 from x2sam.errors import InputError
 from x2sam.masks import RLE, BoolMask, iou_matrix, union
+from x2sam.tracking.objects import Claim, ObjectManager
 
 Vector = NDArray[np.floating]
+Identity = Literal["x2sam", "released"]
+"""Names of `ASSOCIATIONS`."""
 
 PLACE, LIKENESS = 0.2, 0.6
 """Agreement in place and cosine that say neither yes nor no; more speaks for the same object, less against."""
-TRUST, FADING, LOOK = 0.7, 0.8, 0.3
+TRUST, FADING, APPEARANCE = 0.7, 0.8, 0.3
 """What place counts for when the object was seen on the last frame; left of it a frame later; what likeness does."""
 REACH = 12
 """Frames after which the place where an object was last seen says nothing any more."""
@@ -38,13 +41,13 @@ RELEASED_OVERLAP = 0.5
 
 
 @dataclass
-class Object:
+class TrackedObject:
     """What is remembered of one object."""
 
     condition: int
     mask: RLE
     centre: Vector
-    look: Vector | None
+    appearance: Vector | None
     velocity: Vector = field(default_factory=lambda: np.zeros(2))
     """Rows and columns a frame."""
     age: int = 0
@@ -52,7 +55,7 @@ class Object:
     sightings: int = 1
     """How often it was seen in a row, more or less; at the first its velocity is not known."""
     constancy: float = 1.0
-    """Running mean of the likeness to itself: how much its look is worth."""
+    """Running mean of the likeness to itself: how much its appearance is worth."""
     votes: dict[int, float] = field(default_factory=dict)
     """How often, lately, it was taken for which condition."""
 
@@ -73,7 +76,7 @@ class Object:
         doubt = 1 - self.votes.get(condition, 0.0) / sum(self.votes.values())
         return CLASS * doubt if self.sightings >= STEADY else np.inf
 
-    def meet(self, condition: int, mask: RLE, look: Vector | None) -> None:
+    def meet(self, condition: int, mask: RLE, appearance: Vector | None) -> None:
         """It was seen again."""
         centre, away = _centre(mask), max(1, self.age)
         step = (centre - self.centre) / away
@@ -83,10 +86,11 @@ class Object:
             self.velocity = step if self.sightings == 1 else (self.velocity + step) / 2
         self.mask, self.centre, self.age = mask, centre, 0
         self.sightings += 1
-        if look is not None and self.look is not None:
-            self.constancy = MOMENTUM * self.constancy + (1 - MOMENTUM) * max(0.0, float(self.look @ look))
-            look = _unit(MOMENTUM * self.look + (1 - MOMENTUM) * look)
-        self.look = self.look if look is None else look
+        if appearance is not None and self.appearance is not None:
+            likeness = max(0.0, float(self.appearance @ appearance))
+            self.constancy = MOMENTUM * self.constancy + (1 - MOMENTUM) * likeness
+            appearance = _unit(MOMENTUM * self.appearance + (1 - MOMENTUM) * appearance)
+        self.appearance = self.appearance if appearance is None else appearance
         self.vote(condition)
 
     def vote(self, condition: int) -> None:
@@ -96,74 +100,10 @@ class Object:
         self.condition = max(self.votes, key=lambda c: self.votes[c])
 
 
-@dataclass
-class Numbers:
-    """Where new ids come from: counted from 1, none twice, none of those that the caller took."""
+class Association(Protocol):
+    """Says which candidate of a frame is which object; one for each prompt."""
 
-    next: int = 1
-    taken: set[int] = field(default_factory=set)
-
-    def new(self) -> int:
-        """The next one."""
-        number = next(number for number in count(self.next) if number not in self.taken)
-        self.next = number + 1
-        return number
-
-    def claim(self, ids: Sequence[int]) -> None:
-        """Take ids that the caller chose. Raises InputError where one belongs to another object already."""
-        for number in ids:
-            if number in self.taken or (number < self.next and number > 0):
-                raise InputError(f"Got the object id {number}, which is another object's", "an id that is free")
-        self.taken |= set(ids)
-
-
-class Tracker:
-    """Gives the candidates of each frame the ids of their objects.
-
-    identity: ``x2sam`` assigns objects and candidates as a whole (Hungarian), by overlap and nearness after motion,
-        likeness of query embeddings and agreement of conditions, and knows an object again that was away, or that is
-        taken for something else for a moment; ``released`` links things to the
-        one frame before, greedily, by overlap alone, and may give two segments one id, as the released model does.
-    patience: frames for which an object that is away is remembered. capacity: most objects remembered.
-    fixed_ids: ids that the caller chose, by condition, for conditions that have one object.
-    numbers: where new ids come from, if several trackers share them.
-    """
-
-    def __init__(
-        self,
-        identity: Literal["x2sam", "released"] = "x2sam",
-        *,
-        patience: int = 100,
-        capacity: int = 256,
-        fixed_ids: Mapping[int, int] | None = None,
-        numbers: Numbers | None = None,
-    ) -> None:
-        if identity not in ("x2sam", "released"):
-            raise InputError(f"Got identity={identity!r}", "'x2sam' or 'released'")
-        if patience < 0 or capacity < 1:
-            raise InputError(f"Got patience={patience}, capacity={capacity}", "at least 0 and 1")
-        self.identity, self.patience, self.capacity = identity, patience, capacity
-        self.fixed_ids = dict(fixed_ids or {})
-        if len(set(self.fixed_ids.values())) < len(self.fixed_ids):
-            raise InputError(
-                f"Got one object id for several regions: {sorted(self.fixed_ids.values())}",
-                "a different id for each region",
-                "Merge the regions that show one object",
-            )
-        self.numbers = Numbers() if numbers is None else numbers
-        self.numbers.taken |= set(self.fixed_ids.values())
-        self._clear()
-
-    def restart(self) -> None:
-        """Forget everything, and count from 1 again: a new clip begins."""
-        self.numbers.next = 1
-        self._clear()
-
-    def _clear(self) -> None:
-        self._tracks: dict[int, Object] = {}
-        self.bound = dict(self.fixed_ids)
-        """The object of each condition that has one by nature."""
-        self._previous: dict[int, tuple[RLE, int]] = {}
+    objects: ObjectManager
 
     def step(self, candidates: Sequence[Candidate], queries: Tensor | None = None, elapsed: int = 1) -> list[int]:
         """The object id of each candidate of the next frame.
@@ -171,40 +111,77 @@ class Tracker:
         queries: the decoder's query embeddings of this frame ``[Q, D]``; without them only masks tell objects apart.
         elapsed: frames since the last one, if some were missing.
         """
-        if self.identity == "released":
-            return self._step_released(candidates)
-        looks = _looks(candidates, queries)
-        self._grow_older(elapsed)
-        ids: dict[int, int] = {}
-        crowd: list[int] = []
-        for i, candidate in enumerate(candidates):
-            if candidate.alone:
-                if candidate.condition not in self.bound:
-                    self.bound[candidate.condition] = self.numbers.new()
-                ids[i] = self.bound[candidate.condition]
-            else:
-                crowd.append(i)
+
+    def condition_of(self, object_id: int) -> int | None:
+        """The condition of an object that is remembered."""
+
+    def fork(self) -> Association:
+        """Another that goes on from here, perhaps in the other direction of time; ids come from the same source."""
+
+
+class _Prompted:
+    """What associations share: ids come from the track's manager, by the number of their prompt."""
+
+    def __init__(self, objects: ObjectManager | None = None, prompt: int = 0) -> None:
+        self.objects = ObjectManager() if objects is None else objects
+        self.prompt = prompt
+        if prompt not in self.objects.claims:
+            self.objects.claims[prompt] = Claim(())
+
+    def fork(self) -> Self:
+        """See `Association.fork`."""
+        return deepcopy(self, {id(self.objects): self.objects})
+
+
+class Hungarian(_Prompted):
+    """Assigns objects and candidates as a whole, by overlap and nearness after motion, likeness of query embeddings
+    and agreement of conditions; knows an object again that was away, or that is taken for something else for a moment.
+
+    patience: frames for which an object that is away is remembered. capacity: most objects remembered.
+    """
+
+    def __init__(
+        self, objects: ObjectManager | None = None, prompt: int = 0, *, patience: int = 100, capacity: int = 256
+    ) -> None:
+        super().__init__(objects, prompt)
+        if patience < 0 or capacity < 1:
+            raise InputError(f"Got patience={patience}, capacity={capacity}", "at least 0 and 1")
+        self.patience, self.capacity = patience, capacity
+        self.tracked: dict[int, TrackedObject] = {}
+
+    def step(self, candidates: Sequence[Candidate], queries: Tensor | None = None, elapsed: int = 1) -> list[int]:
+        """See `Association.step`."""
+        crowd = [i for i, candidate in enumerate(candidates) if not candidate.alone]
+        vectors = _appearances([candidates[i] for i in crowd], queries)
+        for tracked in self.tracked.values():
+            tracked.age += elapsed
+        ids = {
+            i: self.objects.single(self.prompt, candidate.condition)
+            for i, candidate in enumerate(candidates)
+            if candidate.alone
+        }
         masks = [_small(candidates[i]) for i in crowd]
-        known = self._assign([candidates[i].condition for i in crowd], masks, [looks[i] for i in crowd])
+        known = self._assign([candidates[i].condition for i in crowd], masks, vectors)
         for place, (i, mask) in enumerate(zip(crowd, masks, strict=True)):
             condition = candidates[i].condition
-            ids[i] = known[place] if place in known else self.numbers.new()
+            ids[i] = known[place] if place in known else self.objects.new()
             if place in known:
-                self._tracks[ids[i]].meet(condition, mask, looks[i])
+                self.tracked[ids[i]].meet(condition, mask, vectors[place])
             else:
-                self._tracks[ids[i]] = Object(condition, mask, _centre(mask), looks[i], votes={condition: 1.0})
+                votes = {condition: 1.0}
+                self.tracked[ids[i]] = TrackedObject(condition, mask, _centre(mask), vectors[place], votes=votes)
         self._forget()
         return [ids[i] for i in range(len(candidates))]
 
     def condition_of(self, object_id: int) -> int | None:
-        """The condition of an object that is remembered."""
-        if object_id in self._tracks:
-            return self._tracks[object_id].condition
-        return next((condition for condition, number in self.bound.items() if number == object_id), None)
+        """See `Association.condition_of`."""
+        if object_id in self.tracked:
+            return self.tracked[object_id].condition
+        return self.objects.condition_of(self.prompt, object_id)
 
-    def _assign(self, conditions: list[int], masks: list[RLE], looks: list[Vector | None]) -> dict[int, int]:
+    def _assign(self, conditions: list[int], masks: list[RLE], vectors: list[Vector | None]) -> dict[int, int]:
         """Place in ``masks`` -> id, for the objects that are seen again: all pairs are weighed together."""
-        known, tracks = list(self._tracks), list(self._tracks.values())
+        known, tracks = list(self.tracked), list(self.tracked.values())
         if not tracks or not masks:
             return {}
         near = np.zeros((len(masks), len(tracks)))
@@ -213,26 +190,39 @@ class Tracker:
             centres = np.array([_centre(mask) for mask in masks])
             near[:, within] = iou_matrix(masks, [tracks[j].place() for j in within]) / 2
             near[:, within] += np.stack([tracks[j].nearness(centres) for j in within], 1) / 2
-        likeness = np.array([[_cosine(look, track.look) for track in tracks] for look in looks])  # NaN: unknown
+        likeness = np.array(
+            [[_cosine(vector, track.appearance) for track in tracks] for vector in vectors]
+        )  # NaN: unknown
         trust = np.array([TRUST * FADING ** (t.age - 1) if t.age <= REACH else 0.0 for t in tracks])
         trust = np.where(np.isnan(likeness), 1.0, trust)
         worth = np.array([track.constancy for track in tracks])
         evidence = trust * (near - PLACE)
-        evidence += LOOK * worth * np.where(np.isnan(likeness), 0.0, likeness - LIKENESS * worth)
+        evidence += APPEARANCE * worth * np.where(np.isnan(likeness), 0.0, likeness - LIKENESS * worth)
         evidence -= np.array([[track.against(condition) for track in tracks] for condition in conditions])
         pairs = zip(*linear_sum_assignment(evidence.clip(min=0), maximize=True), strict=True)
         return {int(i): known[j] for i, j in pairs if evidence[i, j] > 0}
 
-    def _grow_older(self, frames: int) -> None:
-        for track in self._tracks.values():
-            track.age += frames
-
     def _forget(self) -> None:
         """Objects that are away for too long, and those seen longest ago where there are too many."""
-        recent = sorted(self._tracks.items(), key=lambda item: item[1].age)[: self.capacity]
-        self._tracks = {number: track for number, track in recent if track.age <= self.patience}
+        recent = sorted(self.tracked.items(), key=lambda item: item[1].age)[: self.capacity]
+        self.tracked = {number: tracked for number, tracked in recent if tracked.age <= self.patience}
 
-    def _step_released(self, candidates: Sequence[Candidate]) -> list[int]:
+
+class FrameToFrame(_Prompted):
+    """Links things to the one frame before, greedily, by overlap alone, as the released model does.
+
+    It may give two segments one id.
+    """
+
+    def __init__(self, objects: ObjectManager | None = None, prompt: int = 0) -> None:
+        super().__init__(objects, prompt)
+        self.previous: dict[int, tuple[RLE, int]] = {}
+
+    def condition_of(self, object_id: int) -> int | None:
+        """See `Association.condition_of`."""
+        return self.previous[object_id][1] if object_id in self.previous else None
+
+    def step(self, candidates: Sequence[Candidate], queries: Tensor | None = None, elapsed: int = 1) -> list[int]:
         """Number the segments; then each thing, in order, takes the id of the unused one that it overlaps most."""
         if not candidates:
             return []  # the release does not ask its tracker then: the frame before stays the previous one
@@ -248,7 +238,7 @@ class Tracker:
         for number, candidate in last.items():
             rivals = {
                 old: mask
-                for old, (mask, condition) in self._previous.items()
+                for old, (mask, condition) in self.previous.items()
                 if condition == candidate.condition and old not in renamed.values()
             }
             if candidate.alone or not rivals:
@@ -258,29 +248,22 @@ class Tracker:
                 renamed[number] = list(rivals)[int(overlap.argmax())]
         ids = [renamed.get(number, number) for number in numbers]
         things = {number: c for number, c in zip(ids, candidates, strict=True) if not c.alone}
-        self._previous = {number: (_joined(candidates, ids, number), c.condition) for number, c in things.items()}
+        self.previous = {number: (_joined(candidates, ids, number), c.condition) for number, c in things.items()}
         return ids
 
 
-class RecentMasks:
-    """The last sure candidates of each condition: what `answer.best` compares queries with to stay on an object."""
-
-    def __init__(self, length: int = 4, threshold: float = 0.5) -> None:
-        self.threshold, self.length = threshold, length
-        self._recent: dict[int, deque[Candidate]] = {}
-
-    def add(self, candidates: Sequence[Candidate]) -> None:
-        """Remember the candidates of a frame that are surer than the threshold."""
-        for candidate in candidates:
-            if candidate.score > self.threshold:
-                self._recent.setdefault(candidate.condition, deque(maxlen=self.length)).append(candidate)
-
-    def of(self, conditions: int) -> list[list[Candidate]]:
-        """For each of so many conditions its candidates, oldest first."""
-        return [list(self._recent.get(c, ())) for c in range(conditions)]
+ASSOCIATIONS = {"x2sam": Hungarian, "released": FrameToFrame}
+"""By the name of `identity`."""
 
 
-def _looks(candidates: Sequence[Candidate], queries: Tensor | None) -> list[Vector | None]:
+def associate(identity: Identity, objects: ObjectManager, prompt: int) -> Association:
+    """The association of that name for one prompt."""
+    if identity not in ASSOCIATIONS:
+        raise InputError(f"Got identity={identity!r}", "'x2sam' or 'released'")
+    return ASSOCIATIONS[identity](objects, prompt)
+
+
+def _appearances(candidates: Sequence[Candidate], queries: Tensor | None) -> list[Vector | None]:
     """Unit embeddings of the candidates' queries, without what all queries of the frame have in common."""
     if queries is None:
         return [None] * len(candidates)

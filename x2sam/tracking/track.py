@@ -1,76 +1,80 @@
-"""What runs over the frames of a medium: a `Track`, and in it one `Strand` for each prompt that was given.
+"""What runs over the frames of a medium: a `Track`, and in it a `PromptState` for each prompt that was given.
 
-A strand is one prompt's running state (guidance, memory bank, tracker). A track walks the frames, lets its strands see
-each of them and joins what they find. Adding, correcting and taking back an object is a matter of strands: a new one
-begins, at any frame and in either direction, an old one no longer shows an object; the others are not touched.
+A track walks the frames, lets its states go through each of them together and joins what they find. Adding, correcting
+and taking back an object is a matter of states: a new one begins, at any frame and in either direction, an old one no
+longer shows an object; the others are not touched. Whatever walks frames yields results as they come.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import warnings as python_warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from itertools import dropwhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from x2sam import regions as shapes
-from x2sam.decoding.answer import AnswerOptions, Candidate
+from x2sam.decoding.answer import AnswerOptions
 from x2sam.errors import InputError, MediaError
 from x2sam.masks import RLE, BoolMask, union
 from x2sam.media.streams import Arrival, warn
-from x2sam.model.mask_decoder import Guidance
-from x2sam.model.mask_memory import Memory, MemoryBank
-from x2sam.prompts import Phrase
 from x2sam.requests import Request, make_request, read_regions
 from x2sam.results.result import Result
-from x2sam.tasks import Task
-from x2sam.tracking import saving as state
-from x2sam.tracking.association import Numbers, Object, RecentMasks, Tracker
-from x2sam.tracking.keyframes import Between
-from x2sam.tracking.prompt_state import Asked, Identity, Strand, new_tracker
-from x2sam.tracking.propagation import Propagation, Seen
-from x2sam.types import Condition, Frame, FrameResult, Prompt, Region, Segment
-
-if TYPE_CHECKING:
-    from x2sam.tracking.session import Session
+from x2sam.tracking import saving
+from x2sam.tracking.association import ASSOCIATIONS, Identity, associate
+from x2sam.tracking.changes import Changes
+from x2sam.tracking.engine import MAX_NEW_TOKENS, EncodedPrompt, Engine, listen
+from x2sam.tracking.frame_step import step
+from x2sam.tracking.history import History
+from x2sam.tracking.objects import ObjectManager
+from x2sam.tracking.prompt_state import PromptState, Refresh
+from x2sam.types import Frame, FrameResult, Prompt, Region, Segment, Usage
 
 
 class Track:
     """Results of a medium, frame by frame, and the whole at the end.
 
-    Iterating yields a `FrameResult` for every frame as it is done; `step` takes frames that the caller pushes; `result`
-    finishes what is left. With ``keep`` False only the newest results are remembered, for streams without end.
+    Iterating yields a `FrameResult` for every frame as it is done; `step` takes frames that the caller pushes; `finish`
+    goes through what is left. With ``keep`` False only the newest results are remembered, for streams without end.
     """
 
     def __init__(
         self,
-        session: Session,
+        engine: Engine,
         options: AnswerOptions,
         identity: Identity = "x2sam",
         keep: bool = True,
-        refresh: int | None = None,
+        refresh: Refresh = None,
+        window: int = 8,
     ) -> None:
-        if refresh is not None and refresh < 1:
-            raise InputError(f"Got refresh={refresh}", "a number of frames, or None to read the medium once")
-        self.session, self.options, self.identity, self.keep, self.refresh = session, options, identity, keep, refresh
-        self.prompt, self.text = Prompt(), ""
-        self.strands: list[Strand] = []
-        self.numbers = Numbers()
+        if refresh is not None and refresh != "auto" and (not isinstance(refresh, int) or refresh < 1):
+            raise InputError(f"Got refresh={refresh!r}", "a number of frames, 'auto', or None to read the medium once")
+        if identity not in ASSOCIATIONS:
+            raise InputError(f"Got identity={identity!r}", f"one of: {', '.join(ASSOCIATIONS)}")
+        self.engine, self.options, self.identity, self.keep, self.refresh = engine, options, identity, keep, refresh
+        self.window = window
+        """Results that are remembered where they are not kept."""
+        self.prompt, self.text, self.usage = Prompt(), "", Usage()
+        self.states: list[PromptState] = []
+        self.objects = ObjectManager()
+        self.history = History()
         self.position: int | None = None
         """Index of the last frame that came; None before the first."""
         self.warnings: list[str] = []
         """What was done about frames that were missing, repeated, broken or of another size; the newest hundred."""
-        self._task = ""
-        self._conditions: tuple[Condition, ...] = ()
+        self._task, self._prompts = "", 0
         self._results: dict[int, FrameResult] = {}
         self._size: tuple[int, int] | None = None
         self._arrivals: Iterator[Arrival] | None = None
-        if session.clip.stream is not None and session.clip.stream.pushed and session.clip.stream.newest is not None:
-            index, time, frame = session.clip.stream.newest
+        self._changes: list[Changes] = []
+        stream = engine.clip.stream
+        if stream is not None and stream.pushed and stream.newest is not None:
+            index, time, frame = stream.newest
             self.position = index  # the caller sees this frame now, and speaks of it
             self._results[index] = FrameResult(index, time, *self._measure(index, frame))
 
@@ -97,42 +101,55 @@ class Track:
         if index is not None and index <= position:
             warn(self.warnings, f"frame {index} came again after frame {position} and was left out")
             return self._results.get(index, FrameResult(index, time, *(self._size or (0, 0))))
-        stream = self.session.clip.stream
+        stream = self.engine.clip.stream
         if stream is None:
-            raise InputError(f"Got a frame for {self.session.clip.name}, which has its own", "none", "Iterate instead")
+            raise InputError(f"Got a frame for {self.engine.clip.name}, which has its own", "none", "Iterate instead")
         return self._advance(stream.push(frame, index, time, after=position))
 
-    @property
-    def result(self) -> Result:
-        """Everything; runs through the frames that nobody has asked for yet."""
-        stream = self.session.clip.stream
+    def finish(self) -> Result:
+        """Everything, after going through the frames that nobody has asked for yet."""
+        stream = self.engine.clip.stream
         while (stream is None or not stream.pushed) and self._next() is not None:
             pass
         return self.done
 
     @property
+    def result(self) -> Result:
+        """The old name of `finish`."""
+        python_warnings.warn("Track.result is now Track.finish()", DeprecationWarning, stacklevel=2)
+        return self.finish()
+
+    @property
     def done(self) -> Result:
         """What is there so far; of a track that does not keep its results, no frames."""
+        self._settle()
         frames = tuple(self._results.values()) if self.keep else ()
-        return Result(self._task, self.text, frames, self.prompt, self.session.clip)
+        return Result(self._task, self.text, frames, self.prompt, self.engine.clip, self.usage)
+
+    def _settle(self) -> None:
+        """Finish what was changed and not gone through."""
+        while self._changes:
+            self._changes[0].finish()
+            self._changes.pop(0)
 
     def _next(self) -> FrameResult | None:
         if self._arrivals is None:
             last = -1 if self.position is None else self.position
-            self._arrivals = dropwhile(lambda arrival: arrival[0] <= last, self.session.clip.arrivals())
+            self._arrivals = dropwhile(lambda arrival: arrival[0] <= last, self.engine.clip.arrivals())
         arrival = next(self._arrivals, None)
         return None if arrival is None else self._advance(arrival)
 
     def _advance(self, arrival: Arrival) -> FrameResult:
+        self._settle()
         index, time, frame = arrival
         if self.position is not None and index > self.position + 1:
             warn(self.warnings, f"frames {self.position + 1} to {index - 1} did not come")
         self.position = index
         size = self._measure(index, frame)
-        strands = [strand for strand in self.strands if strand.first <= index]
-        found = () if isinstance(frame, MediaError) else self._look(strands, index, time, frame)
+        states = [state for state in self.states if state.first <= index]
+        found = () if isinstance(frame, MediaError) else self._step(states, index, frame)
         self._results[index] = FrameResult(index, time, *size, found)
-        if not self.keep and len(self._results) > self.session.history:
+        if not self.keep and len(self._results) > self.window:
             del self._results[next(iter(self._results))]
         return self._results[index]
 
@@ -148,14 +165,14 @@ class Track:
         return self._size or (0, 0)
 
     @torch.inference_mode()
-    def _look(self, strands: Sequence[Strand], index: int, time: float | None, frame: Frame) -> tuple[Segment, ...]:
-        """What strands find on a frame, in the track's own terms."""
+    def _step(self, states: Sequence[PromptState], index: int, frame: Frame) -> tuple[Segment, ...]:
+        """What states find on a frame, in the track's own terms."""
+        labels = Prompt(self.objects.conditions).labels
         found: list[Segment] = []
-        labels = Prompt(self._conditions).labels
-        for strand in strands:
-            for segment in strand.step(self.session, index, time, frame, self.refresh):
-                place = strand.numbers[segment.condition]
-                thing = self._conditions[place].is_thing
+        for state, segments in step(states, self.engine, self.history, self.objects, index, frame, self.refresh):
+            for segment in segments:
+                place = self.objects.place(state.number, segment.condition)
+                thing = self.objects.conditions[place].is_thing
                 found.append(replace(segment, label=labels[place], condition=place, is_thing=thing))
         return tuple(found)
 
@@ -169,8 +186,9 @@ class Track:
         frame: int | None = None,
         backward: bool = False,
         until: int = 0,
-        **speaking: Any,
-    ) -> tuple[FrameResult, ...]:
+        on_text: Callable[[str], None] | None = None,
+        **options: Any,
+    ) -> Changes:
         """Follow more: another prompt, or objects that are pointed at, from any frame on.
 
         Args:
@@ -178,22 +196,39 @@ class Track:
             frame: where the regions are drawn, and where following begins. None: of a clip, the frame that the regions
                 name, or else the newest; of a stream the newest.
             backward: follow backward from there as well, down to frame ``until``.
-            speaking: ``on_text``, ``max_new_tokens``.
+            on_text: called with every new piece of text as it is spoken.
+            options: ``max_new_tokens``, and `AnswerOptions` of this prompt where they are not the track's.
 
         Returns:
-            The results that changed: those of frames that were done already.
+            The results that change, as they come: those of frames that were done already.
         """
+        return listen(self.adding(prompt, regions, task, frame, backward, until, **options), on_text)
+
+    def adding(
+        self,
+        prompt: Any = None,
+        regions: Any = None,
+        task: str | None = None,
+        frame: int | None = None,
+        backward: bool = False,
+        until: int = 0,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        **options: Any,
+    ) -> Generator[str, None, Changes]:
+        """As `add`, yielding pieces of text as they are spoken; what it returns is yet to be gone through."""
         self._must_know()
         request = self.request(prompt, regions, task, frame)
         drawn = [region.frame for region in request.prompt.regions]
         start = min(drawn, default=self.position) if frame is None else frame
-        return self.follow(request, start, backward=backward, until=until, **speaking)
+        chosen = self.options.but(**options)
+        steps = self.following(request, start, None, backward, until, options=chosen, max_new_tokens=max_new_tokens)
+        return (yield from steps)
 
     def request(
         self, prompt: Any = None, regions: Any = None, task: str | None = None, frame: int | None = None
     ) -> Request:
         """What is asked; regions on a stream that is pushed are drawn on its newest frame unless ``frame`` is given."""
-        clip, stream = self.session.clip, self.session.clip.stream
+        clip, stream = self.engine.clip, self.engine.clip.stream
         if regions is not None and stream is not None:
             if stream.unseen:
                 raise InputError(
@@ -209,11 +244,11 @@ class Track:
 
     def correct(
         self, object_id: int, regions: Any, frame: int | None = None, backward: bool = False, until: int = 0
-    ) -> tuple[FrameResult, ...]:
+    ) -> Changes:
         """Show an object again on a frame where it was lost or mistaken; it is followed anew from there.
 
         Args:
-            object_id: it keeps this id. The other objects stay as they are, to the bit.
+            object_id: it keeps this id. The results that the other objects have stay as they are, to the bit.
             regions: where it is: clicks, a box, a scribble, a mask, in the forms of `Session.track`; several are one
                 region. ``{"points": [...], "negative": [...]}`` leaves pixels out; negative points alone cut the mask
                 that it had on this frame: what lies nearer to them than to its centre goes.
@@ -221,102 +256,121 @@ class Track:
             backward: follow it backward from there as well, down to frame ``until``.
 
         Returns:
-            The results that changed, in the order of time; `result` shows them from now on.
+            The results that change, as they come; `finish` and `done` show them from now on.
         """
         self._must_know()
+        self._settle()
         frame = self.position if frame is None else frame
         if frame is None or frame not in self._results:
             known = list(self._results)
             span = f"one of the frames {known[0]} to {known[-1]}" if known else "a frame that was tracked"
             raise InputError(f"Got frame {frame} to correct, which has no result", span, "Go on to it first")
-        self.session.clip.frame_at(frame)  # says so where it is not at hand any more
+        self.engine.clip.frame_at(frame)  # says so where it is not at hand any more
         place = self._place(object_id)
         region = replace(self._pointed(object_id, regions, frame), frame=frame, object_id=object_id)
-        request = make_request(self.session.clip, regions=[region])
-        return self.follow(request, frame, (object_id, place), backward, until)
+        request = make_request(self.engine.clip, regions=[region])
+        return listen(self.following(request, frame, (object_id, place), backward, until))
 
     def remove(self, object_id: int) -> None:
         """Follow an object no longer, from the next frame on; what was found of it stays."""
         self._must_know()
+        self._settle()
         self._place(object_id)
-        self._hide(object_id)
+        self.objects.hide(object_id)
+        self._drop_idle()
 
-    def follow(
+    def following(
         self,
         request: Request,
         start: int | None = None,
         instead: tuple[int, int] | None = None,
         backward: bool = False,
         until: int = 0,
-        asked: Asked | None = None,
-        **speaking: Any,
-    ) -> tuple[FrameResult, ...]:
-        """Begin a strand at frame ``start`` (None: the newest) and take it to where the track is.
+        encoded: EncodedPrompt | None = None,
+        options: AnswerOptions | None = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+    ) -> Generator[str, None, Changes]:
+        """Begin a prompt at frame ``start`` (None: the newest); what it returns takes it to where the track is.
 
-        instead: the object (id and condition) that it follows from now on instead of another strand.
+        instead: the object (id and condition) that it follows from now on instead of another prompt.
+        encoded: what the language side made of the prompt, where it has read it already.
         """
-        task, stream = request.task, self.session.clip.stream
-        if task.generates and self.refresh:
-            got = f"Got refresh={self.refresh} for {task.name}, which names its objects itself"
+        self._settle()
+        if request.task.generates and self.refresh:
+            got = f"Got refresh={self.refresh} for {request.task.name}, which names its objects itself"
             raise InputError(got, "a prompt that stays the same", "Describe newer frames by a new track")
+        clip = self.engine.clip
         start = self.position if start is None else start
-        shown = {}
+        shown: dict[int, Frame] = {}
         if self.refresh:
-            shown = {r.frame: self.session.clip.frame_at(r.frame) for r in request.prompt.regions}
+            shown = {region.frame: clip.frame_at(region.frame) for region in request.prompt.regions}
         if request.nothing:
-            asked = Asked(request, (), None)
-        waits = stream is not None and stream.unseen and not task.generates  # for the first frame
-        if asked is None and not waits:
-            window = start if stream is not None else None  # of a stream the newest frames, of a clip a sample
-            asked = self.session.ask(request, upto=window, shown=shown, **speaking)
-        conditions = request.prompt.conditions if asked is None else asked.conditions
-        given = [c.region.object_id for c in conditions if c.region is not None and c.region.object_id is not None]
-        if instead is None:
-            self.numbers.claim(given)
-            numbers = tuple(range(len(self._conditions), len(self._conditions) + len(conditions)))
-            self._conditions += conditions
-            if self._task:
-                self.prompt = replace(self.prompt, conditions=self._conditions)
-            else:
-                self._task, self.prompt, self.text = task.name, request.prompt, asked.text if asked else ""
-        else:
-            numbers = (instead[1],)
-            self._hide(instead[0])
-        tracker = new_tracker(conditions, self.identity, self.numbers)
-        first = start or 0
-        strand = Strand(request, self.options, tracker, numbers, asked, shown, first=first, read=first)
-        self.strands.append(strand)
+            encoded = EncodedPrompt(request, (), None)
+        waits = clip.stream is not None and clip.stream.unseen and not request.task.generates  # for the first frame
+        if encoded is None and not waits:
+            window = start if clip.stream is not None else None  # of a stream the newest frames, of a clip a sample
+            encoded = yield from self.engine.read(request, max_new_tokens, window, shown)
+        number = self._admit(request, encoded, instead)
+        association = associate(self.identity, self.objects, number)
+        chosen, first = self.options if options is None else options, start or 0
+        state = PromptState(number, request, chosen, association, encoded, shown, first=first, read_at=first)
+        self.states.append(state)
         gone = None if instead is None else instead[0]
-        return () if start is None else self._catch_up(strand, start, gone, until if backward else start)
+        steps = iter(()) if start is None else self._catch_up(state, start, gone, until if backward else start)
+        changes = Changes(steps)
+        self._changes.append(changes)
+        return changes
 
-    def _catch_up(self, strand: Strand, start: int, gone: int | None, until: int) -> tuple[FrameResult, ...]:
-        """Take a new strand from ``start`` to the newest frame, and its like from ``start`` back to ``until``.
+    def _admit(self, request: Request, encoded: EncodedPrompt | None, instead: tuple[int, int] | None) -> int:
+        """Give a prompt its number, and its conditions or the object that it takes over their places."""
+        number = self._prompts
+        if instead is not None:
+            self.objects.hand_over(instead[0], number, instead[1])
+            self._drop_idle()
+        else:
+            self.objects.admit(number, request.prompt.conditions if encoded is None else encoded.conditions)
+            if self._task:
+                self.prompt = replace(self.prompt, conditions=self.objects.conditions)
+            else:
+                self._task, self.prompt = request.task.name, request.prompt
+                self.text, self.usage = (encoded.text, encoded.usage) if encoded else ("", Usage())
+        self._prompts += 1
+        return number
+
+    def _catch_up(self, state: PromptState, start: int, gone: int | None, until: int) -> Iterator[FrameResult]:
+        """Take a new prompt from ``start`` to the newest frame, and its like from ``start`` back to ``until``.
 
         gone: the object whose segments its own replace.
         """
-        changed: dict[int, FrameResult] = {}
 
-        def walk(strand: Strand, indices: Sequence[int]) -> None:
-            for index, frame in self.session.clip.walk(indices):
+        def walk(state: PromptState, indices: Sequence[int]) -> Iterator[FrameResult]:
+            for index, frame in self.engine.clip.walk(indices):
                 old = self._results[index]
                 kept = tuple(segment for segment in old.segments if segment.object_id != gone)
-                found = self._look([strand], index, old.time, frame)
-                changed[index] = self._results[index] = replace(old, segments=kept + found)
+                found = self._step([state], index, frame)
+                self._results[index] = replace(old, segments=kept + found)
+                yield self._results[index]
 
-        walk(strand, [i for i in self._results if i == start])
-        back = strand.fork()
-        walk(strand, [i for i in self._results if i > start])
-        earlier = [i for i in reversed(self._results) if until <= i < start]
-        walk(back, earlier)
-        if not changed.keys() >= set(earlier):
-            warn(self.warnings, f"frames before {min(changed, default=start)} are not at hand and stay as they were")
-        return tuple(changed[index] for index in sorted(changed))
+        yield from walk(state, [i for i in self._results if i == start])
+        back = state.fork(self.history)
+        try:
+            yield from walk(state, [i for i in self._results if i > start])
+            earlier, oldest = [i for i in reversed(self._results) if until <= i < start], start
+            for result in walk(back, earlier):
+                oldest = result.index
+                yield result
+        finally:
+            self.history.forget(back.key)
+            self.history.forget(back.keyframe)
+        if earlier and oldest > earlier[-1]:
+            warn(self.warnings, f"frames before {oldest} are not at hand and stay as they were")
 
     def _place(self, object_id: int) -> int:
         """The condition of an object that is followed, or that was."""
-        for strand in reversed(self.strands):
-            if (place := strand.follows(object_id)) is not None:
-                return place
+        for state in reversed(self.states):
+            condition = state.association.condition_of(object_id)
+            if condition is not None and self.objects.shows(state.number, object_id):
+                return self.objects.place(state.number, condition)
         for result in reversed(self._results.values()):
             for segment in result.segments:
                 if segment.object_id == object_id:
@@ -326,7 +380,7 @@ class Track:
 
     def _pointed(self, object_id: int, regions: Any, frame: int) -> Region:
         """What the caller points at as one region."""
-        size = self.session.clip.size
+        size = self.engine.clip.size
         if not (isinstance(regions, dict) and set(regions) == {"negative"}):
             given = read_regions(regions, size)
             if not given:
@@ -340,10 +394,12 @@ class Track:
             )
         return _cut(own[0].decode(), regions["negative"])
 
-    def _hide(self, object_id: int) -> None:
-        for strand in self.strands:
-            strand.hidden.add(object_id)
-        self.strands = [strand for strand in self.strands if not strand.idle]
+    def _drop_idle(self) -> None:
+        """Nothing runs for what is not shown."""
+        for state in [state for state in self.states if self.objects.idle(state.number)]:
+            self.states.remove(state)
+            self.history.forget(state.key)
+            self.history.forget(state.keyframe)
 
     def _must_know(self) -> None:
         if self.identity == "released":
@@ -353,34 +409,33 @@ class Track:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the running state to one file. `Session.restore` goes on from it as if nothing had happened."""
-        stream = self.session.clip.stream
-        own = {name: value for name, value in vars(self).items() if name not in ("session", "_arrivals")}
+        self._settle()
+        stream = self.engine.clip.stream
+        own = {name: getattr(self, name) for name in SAVED}
         passed = stream.passed if stream is not None else []
-        return state.save({"model": self.session.signature, "track": own, "passed": passed}, path)
+        return saving.write({**own, "trails": self.history.trails, "passed": passed}, path, self.engine.model)
 
     @classmethod
-    def restore(cls, path: str | os.PathLike[str], session: Session) -> Track:
+    def restore(cls, path: str | os.PathLike[str], engine: Engine) -> Track:
         """See `Session.restore`."""
-        saved = state.load(path, CLASSES, session.model.device)
-        if not isinstance(saved, dict) or not {"model", "track", "passed"} <= set(saved):
-            raise InputError(f"Got {os.fspath(path)}, which is no saved state", "a file of Track.save")
-        if not torch.equal(saved["model"], session.signature):
-            raise InputError(f"Got {os.fspath(path)}, a state of another model", "the model that it was saved with")
-        track = cls.__new__(cls)
-        track.__dict__.update(saved["track"], session=session, _arrivals=None)
-        for strand in track.strands:
-            strand.tracker.numbers = track.numbers
-        stream = session.clip.stream
+        saved = saving.read(path, engine.model)
+        saving.require(saved, (*SAVED, "trails", "passed"), path)
+        track = cls(engine, saved["options"])
+        track.__dict__.update({name: saved[name] for name in SAVED})
+        track.history = History(saved["trails"])
+        for state in track.states:
+            state.association.objects = track.objects
+        stream = engine.clip.stream
         if stream is not None and track.position is not None and stream.newest is None:
             stream.resume([tuple(timed) for timed in saved["passed"]], track.position)
         return track
 
 
-CLASSES = (
-    *(Asked, Strand, Request, Task, AnswerOptions, Guidance, Phrase, Tracker, Object, Numbers, RecentMasks),
-    *(Propagation, Seen, Between, Candidate, Memory, MemoryBank, RLE, Region, Condition, Prompt, Segment, FrameResult),
+SAVED = (
+    *("options", "identity", "keep", "refresh", "window", "prompt", "text", "usage", "states", "objects", "position"),
+    *("warnings", "_task", "_prompts", "_results", "_size"),
 )
-"""What a saved state is made of."""
+"""The parts of a track that are saved as they are."""
 
 
 def _cut(mask: BoolMask, negative: Sequence[Sequence[float]]) -> Region:

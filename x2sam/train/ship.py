@@ -40,7 +40,7 @@ def observe(model: X2Sam, source: Source, task: str, samples: int) -> Observed:
 
 def _rows(model: X2Sam, sample: Sample) -> Iterator[list[tuple[float, float, float]]]:
     session = model.open(sample.frames if len(sample.frames) > 1 else sample.frames[0])
-    result = session.track(sample.prompt, task=sample.task, threshold=0.0).result
+    result = session.track(sample.prompt, task=sample.task, threshold=0.0).finish()
     for c in range(len(sample.prompt.conditions)):
         row = []
         for t, frame in enumerate(result.frames):

@@ -14,7 +14,6 @@ from x2sam.train.recipes import PHOTOS
 from x2sam.train.sampler import Source
 from x2sam.types import Sample
 
-
 OF_PHOTOS = ("absent", "negatives")
 """Settings of the generated world that mean the same for photos."""
 

@@ -12,7 +12,7 @@ from x2sam.data.world.facts import Facts
 from x2sam.data.world.scene import build
 from x2sam.data.world.vocabulary import HELD_OUT, STUFF, THINGS, held_back, is_thing
 from x2sam.errors import InputError, X2SamError
-from x2sam.tasks import get_task
+from x2sam.tasks import Task, get_task
 from x2sam.types import Sample
 
 SPLITS = ("train", "val", "test")
@@ -32,7 +32,7 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
     "objseg": (_WILD, _WILD, _WILD, Recipe(photo=0.4, moves=0.6)),
     "vgdseg": (Recipe(photo=0.5, repeat=0.6), Recipe(photo=0.5, repeat=0.6, wild=True, radius=(0.08, 0.36))),
 }
-"""Scenes that suit a task (its name without the medium), drawn with equal chance."""
+"""Scenes that suit a task (its column ``scene``), drawn with equal chance."""
 
 
 class World:
@@ -84,16 +84,15 @@ class World:
     def explained(self, task_name: str, index: int) -> tuple[Sample, Facts]:
         """The sample, and what is true about its scene."""
         task = get_task(task_name)
-        kind = task_name.split("_")[1]
-        open_vocabulary = kind == "ovseg" and self.split != "train"
+        open_vocabulary = task.open_vocabulary and self.split != "train"
         new = None if not open_vocabulary else "category" if index % 4 == 3 else "combination"
         frames = self.frames if task.media == "video" else 1
         words = (zlib.crc32(text.encode()) for text in (self.split, task_name))
         key = [self.seed, *words, index, *self.size, frames]
         for attempt in range(ATTEMPTS):
             rng, fate = np.random.default_rng([*key, attempt]), np.random.default_rng([*key, ATTEMPTS])
-            draft = self._draft(rng, fate, kind, frames, new)
-            content = (categories if _by_name(rng, kind, new) else MAKERS[kind])(draft)
+            draft = self._draft(rng, fate, task, frames, new)
+            content = (categories if _by_name(rng, task, new) else MAKERS[task.scene])(draft)
             if content is None:
                 continue
             parts = ("world", self.split, f"seed {self.seed}", task_name, *([f"new {new}"] if new else []), str(index))
@@ -112,10 +111,10 @@ class World:
         raise X2SamError(f"None of {ATTEMPTS} scenes suits {task_name} at index {index}")
 
     def _draft(
-        self, rng: np.random.Generator, fate: np.random.Generator, kind: str, frames: int, new: str | None
+        self, rng: np.random.Generator, fate: np.random.Generator, task: Task, frames: int, new: str | None
     ) -> Draft:
         """A scene of the right kind."""
-        recipes = RECIPES[kind]
+        recipes = RECIPES[task.scene]
         names, looks = self.categories, list[Look]()
         if new == "category":
             names = (*self.categories, *(n for n in self.held_out if n in STUFF))
@@ -129,9 +128,9 @@ class World:
         return Draft(rng, fate, facts, words, allowed, self.absent, shown, self.negatives, self.phrases)
 
 
-def _by_name(rng: np.random.Generator, kind: str, new: str | None) -> bool:
+def _by_name(rng: np.random.Generator, task: Task, new: str | None) -> bool:
     """Whether an open-vocabulary prompt lists plain categories rather than combinations."""
-    return kind == "ovseg" and (new == "category" or (new is None and rng.random() < 0.3))
+    return task.open_vocabulary and (new == "category" or (new is None and rng.random() < 0.3))
 
 
 def _in_training(category: str, colour: str | None, texture: str | None) -> bool:
