@@ -22,7 +22,7 @@ ORDER = [
     "model", "released", "checkpoints", "decoding", "results", "client",
     "tracking", "speed", "predictor", "bench",
     "data", "metrics", "benchmarks", "evaluate",
-    "train", "serve", "scale",
+    "train", "serve", "integrations", "scale",
     "runner", "cli",
 ]
 # fmt: on
