@@ -20,10 +20,11 @@ from x2sam.errors import InputError
 from x2sam.integrations import label_studio
 from x2sam.integrations.label_config import read_config
 from x2sam.integrations.label_studio_files import LabelStudioServer
-from x2sam.integrations.label_studio_regions import outlines, picture_regions, read_clicks
+from x2sam.integrations.label_studio_regions import picture_regions, read_clicks
 from x2sam.masks import RLE
 from x2sam.media.video import VideoWriter
 from x2sam.results.labelstudio import brush_code, brush_mask
+from x2sam.results.outlines import outlines
 from x2sam.serve.api import create_app
 from x2sam.types import Segment
 

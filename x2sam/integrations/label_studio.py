@@ -60,7 +60,7 @@ class Loose(BaseModel):
 
 
 class Task(Loose):
-    id: int | None = None
+    id: int | str | None = None
     data: dict[str, Any] = {}
 
 
@@ -163,7 +163,8 @@ async def prediction(request: Request, task: Task, config: LabelConfig) -> dict[
     options = schemas.Options(threshold=min(least)) if len(least) == len(config.outputs) else schemas.Options()
     body = schemas.Asking(categories=asked or None, options=options)
     async with medium(request, task, config) as upload:
-        result, fps = await _segment(request, upload, body), await aside(request, _rate, upload)
+        result = await _segment(request, upload, body)
+        fps = await aside(request, _rate, upload)
     if config.kind == "image":
         return _prediction(request, picture_regions(result.segments, config, names))
     length = upload.length or len(result.frames)
@@ -198,10 +199,8 @@ async def answer(request: Request, task: Task, config: LabelConfig, drawn: list[
         if films or not phrase:
             return _prediction(request, await _follow(request, task, config, films))
         async with medium(request, task, config) as upload:
-            result, fps = (
-                await _segment(request, upload, schemas.Asking(prompt=phrase)),
-                await aside(request, _rate, upload),
-            )
+            result = await _segment(request, upload, schemas.Asking(prompt=phrase))
+            fps = await aside(request, _rate, upload)
         return _prediction(request, film_regions(result.frames, config, [label], fps, upload.length or 0))
     opened = await _opened(request, task, config)
     region = await aside(request, read_clicks, drawn, opened.upload.size)

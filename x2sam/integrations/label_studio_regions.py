@@ -9,14 +9,12 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
-from scipy import ndimage
 
 from x2sam import regions as shapes
 from x2sam.errors import InputError
 from x2sam.integrations.label_config import LABELLED, Control, LabelConfig
-from x2sam.masks import BoolMask
 from x2sam.results.labelstudio import brush_code, brush_mask, moving_box, place, shares
-from x2sam.results.outlines import one_ring, simplified
+from x2sam.results.outlines import outlines
 from x2sam.types import FrameResult, Region, Segment
 
 Size = tuple[int, int]
@@ -166,14 +164,6 @@ def _values(segment: Segment, control: Control) -> Iterator[Item]:
     else:
         for corners in outlines(segment.rle.decode()):
             yield {"points": (corners * (100 / width, 100 / height)).tolist(), "closed": True}
-
-
-def outlines(mask: BoolMask) -> Iterator[np.ndarray]:
-    """Every piece of a mask ``[H, W]`` as one polygon ``[N, 2]`` that a person can edit; bridges lead to its holes."""
-    pieces, _ = ndimage.label(mask)
-    for number, (rows, columns) in enumerate(ndimage.find_objects(pieces), start=1):
-        piece = pieces[rows, columns] == number
-        yield simplified(one_ring(piece)) + np.array([columns.start, rows.start])
 
 
 def film_regions(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -112,3 +114,13 @@ def simplified(ring: NDArray[np.float64], tolerance: float = 0.75) -> NDArray[np
             spans += [(start, start + 1 + worst), (start + 1 + worst, end)]
     corners = closed[:-1][keep[:-1]]
     return corners if len(corners) > 2 else ring
+
+
+def outlines(mask: BoolMask) -> Iterator[NDArray[np.float64]]:
+    """Every piece of a mask ``[H, W]`` as one polygon ``[N, 2]`` that a person can edit; bridges lead to its holes."""
+    from scipy import ndimage  # slow to import, and seldom needed
+
+    pieces, _ = ndimage.label(mask)
+    for number, (rows, columns) in enumerate(ndimage.find_objects(pieces), start=1):
+        piece = pieces[rows, columns] == number
+        yield simplified(one_ring(piece)) + np.array([columns.start, rows.start])
