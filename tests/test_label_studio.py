@@ -107,6 +107,12 @@ def ask(backend: TestClient, config: str, *data: dict[str, Any], drawn: list[Any
     return answer.json()["results"]
 
 
+def refused(backend: TestClient, config: str, data: dict[str, Any]) -> str:
+    answer = backend.post("/predict", json={"tasks": [{"id": 1, "data": data}], "label_config": config})
+    assert answer.status_code == 422
+    return answer.json()["error"]["message"]
+
+
 def keypoint(x: float, y: float, positive: bool = True, label: str = "Cat") -> dict[str, Any]:
     value = {"x": x, "y": y, "width": 0.5, "keypointlabels": [label]}
     return {"type": "keypointlabels", "is_positive": positive, "value": value, "from_name": "kp", "to_name": "img"}
@@ -141,8 +147,9 @@ def test_pictures_are_predicted_with_the_labels_of_the_project(backend: TestClie
         assert brush_mask(item["value"]["rle"], *SIZE).any()
         assert (item["original_height"], item["original_width"]) == SIZE
     assert [i["value"] for i in one["result"]] == [i["value"] for i in other["result"]]
-    assert none["result"] == []
-    assert "cannot be fetched" in none["error"] or "may not be read" in none["error"]
+    assert none == [], "no prediction, so that it is asked for again"
+    assert "/data/gone.png" in refused(backend, PICTURE, {"image": "/data/gone.png"})
+    assert "interface of videos" in refused(backend, FILM, {"video": embedded(picture())})
 
 
 @pytest.mark.parametrize(

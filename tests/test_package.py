@@ -18,7 +18,7 @@ ROOT = Path(x2sam.__file__).parent
 # fmt: off
 ORDER = [
     "version", "errors", "names", "masks", "types", "tasks", "config",
-    "signatures", "media", "regions", "marks", "prompts", "requests", "vision", "processing",
+    "signatures", "media", "regions", "sam_prompts", "marks", "prompts", "requests", "vision", "processing",
     "model", "released", "checkpoints", "decoding", "results", "client",
     "tracking", "speed", "predictor", "bench",
     "data", "metrics", "benchmarks", "evaluate",

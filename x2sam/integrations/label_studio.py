@@ -121,29 +121,33 @@ async def webhook(request: Request) -> dict[str, str]:
 async def predict(request: Request, body: PredictIn) -> dict[str, Any]:
     """Predictions of tasks, or the answer to what was drawn on one.
 
-    A task that cannot be answered has an empty result and says why in ``error``; where it is the only one, it is
-    refused.
+    Of several tasks, one that cannot be answered gets no prediction (Label Studio asks for it again the next time) and
+    ``errors`` says why; where it is the only one, it is refused.
     """
     config = read_config(body.label_config)
     drawn = body.params.context.result if body.params and body.params.context else []
+    if len(body.tasks) == 1:
+        (task,) = body.tasks
+        return {
+            "results": [await (answer(request, task, config, drawn) if drawn else prediction(request, task, config))]
+        }
     if drawn:
-        if len(body.tasks) != 1:
-            raise InputError(f"Got {len(body.tasks)} tasks with one drawing", "one task")
-        results = [await answer(request, body.tasks[0], config, drawn)]
-    elif len(body.tasks) == 1:
-        results = [await prediction(request, body.tasks[0], config)]
-    else:
-        places = asyncio.Semaphore(request.app.state.limits.batch)  # pictures that wait share a forward pass
-        results = await asyncio.gather(*(_one_of_many(request, task, config, places) for task in body.tasks))
-    return {"results": results}
+        raise InputError(f"Got {len(body.tasks)} tasks with one drawing", "one task")
+    places = asyncio.Semaphore(request.app.state.limits.batch)  # pictures that wait share a forward pass
+    found = await asyncio.gather(*(_one_of_many(request, task, config, places) for task in body.tasks))
+    errors = {str(task.id): each for task, each in zip(body.tasks, found, strict=True) if isinstance(each, str)}
+    return {"results": [[] if isinstance(each, str) else each for each in found], "errors": errors}
 
 
-async def _one_of_many(request: Request, task: Task, config: LabelConfig, places: asyncio.Semaphore) -> dict[str, Any]:
+async def _one_of_many(
+    request: Request, task: Task, config: LabelConfig, places: asyncio.Semaphore
+) -> dict[str, Any] | str:
+    """A prediction, or why there is none."""
     try:
         async with places:
             return await prediction(request, task, config)
     except X2SamError as error:
-        return {"result": [], "score": 0.0, "model_version": version_of(request), "error": str(error)}
+        return str(error)
 
 
 def _prediction(request: Request, items: list[Item]) -> dict[str, Any]:
