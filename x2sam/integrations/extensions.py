@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
+
+from x2sam.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 
-def chosen(label_studio: str | None = None, label_studio_key: str | None = None) -> list[Callable[[FastAPI], None]]:
+def chosen(
+    label_studio: str | None = None, label_studio_key: str | None = None, mcp: bool = False
+) -> list[Callable[[FastAPI], None]]:
     """What `create_app` takes for its extensions."""
     extensions: list[Callable[[FastAPI], None]] = []
     if label_studio:
@@ -18,7 +23,17 @@ def chosen(label_studio: str | None = None, label_studio_key: str | None = None)
 
         server = LabelStudioServer(label_studio, label_studio_key or "")
         extensions.append(partial(_label_studio, server=server))
+    if mcp:
+        if find_spec("mcp") is None:
+            raise MissingExtraError("mcp", "mcp")
+        extensions.append(_mcp)
     return extensions
+
+
+def _mcp(app: FastAPI) -> None:
+    from x2sam.integrations import mcp
+
+    mcp.mount(app)
 
 
 def _label_studio(app: FastAPI, server: object) -> None:
