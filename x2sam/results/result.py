@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from x2sam.errors import InputError
@@ -104,9 +105,16 @@ class Result:
         """Write one of `export.FORMATS`, told by the ending or by name; returns the file or folder (`export.save`)."""
         return export.save(self, os.fspath(path), format)
 
-    def detections(self, frame: int = 0) -> supervision.Detections:
-        """One frame's segments for the supervision library (``pip install 'x2sam[export]'``)."""
-        return formats.detections(self.frame(frame), formats.categories(self))
+    def detections(self, frame: int = 0, compact: bool = False) -> supervision.Detections:
+        """One frame's segments for the supervision library (``pip install 'x2sam[export]'``).
+
+        compact: masks as its `CompactMask` (0.28 and newer), which stay run-length coded.
+        """
+        return formats.detections(self.frame(frame), formats.categories(self), compact)
+
+    def plot(self, frame: int = 0, **style: Any) -> NDArray[np.uint8]:
+        """`draw` as an array ``[H, W, 3]`` whose colours are blue, green, red, as ``cv2.imshow`` and Ultralytics have."""
+        return np.ascontiguousarray(np.asarray(self.draw(frame, **style))[..., ::-1])
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for json; masks in COCO's run-length code."""
@@ -117,12 +125,18 @@ class Result:
             "found": self.found,
             "media": {"name": self.clip.name, "kind": self.clip.kind, "height": height, "width": width},
             "prompt": {"labels": list(self.prompt.labels), "text": self.prompt.text},
-            "frames": [_frame_dict(frame) for frame in self.frames],
+            "frames": [frame_dict(frame) for frame in self.frames],
             "warnings": list(self.clip.warnings),
         }
 
     def _preview(self) -> Image.Image:
         return self.draw(self.frames[0].index) if len(self.frames) == 1 else self.sheet()
+
+    def _repr_html_(self) -> str | None:
+        """The same with masks that name themselves, and a player of a film."""
+        from x2sam.results import notebook
+
+        return notebook.page(self) if self.frames else None
 
     def _repr_png_(self) -> bytes | None:
         """What notebooks show; nothing for a chat."""
@@ -134,7 +148,8 @@ class Result:
         return buffer.getvalue()
 
 
-def _frame_dict(frame: FrameResult) -> dict[str, Any]:
+def frame_dict(frame: FrameResult) -> dict[str, Any]:
+    """One frame, ready for json; masks in COCO's run-length code."""
     return {
         "index": frame.index,
         "time": frame.time,
