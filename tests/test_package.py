@@ -96,6 +96,15 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert out.startswith("[] ")
 
 
+def test_importing_the_package_loads_no_tool_that_it_works_with() -> None:
+    """Nor do the parts that everybody uses."""
+    tools = ("mcp", "cvat_sdk", "fiftyone", "anywidget", "ipywidgets", "label_studio_sdk", "supervision", "fastapi")
+    parts = "x2sam.predictor, x2sam.results.result, x2sam.results.sinks, x2sam.cli"
+    code = f"import sys, x2sam, {parts}; found = [m for m in {tools} if m in sys.modules]"
+    out = in_a_fresh_process(f"{code}; print(found, [m for m in sys.modules if m.startswith('x2sam.integrations')])")
+    assert out == "[] []\n"
+
+
 def test_public_names() -> None:
     """Sorted: constants, classes, the rest."""
     assert x2sam.__all__ == sorted(set(x2sam.__all__), key=lambda n: (not n.isupper(), not n[0].isupper(), n))

@@ -113,7 +113,7 @@ class Result:
         return formats.detections(self.frame(frame), formats.categories(self), compact)
 
     def plot(self, frame: int = 0, **style: Any) -> NDArray[np.uint8]:
-        """`draw` as an array ``[H, W, 3]`` whose colours are blue, green, red, as ``cv2.imshow`` and Ultralytics have."""
+        """`draw` as an array ``[H, W, 3]`` of blue, green, red, as ``cv2.imshow`` and Ultralytics have it."""
         return np.ascontiguousarray(np.asarray(self.draw(frame, **style))[..., ::-1])
 
     def to_dict(self) -> dict[str, Any]:
