@@ -1,4 +1,4 @@
-"""Streams into files, results in notebooks, a widget and a player in a real browser, compact masks, other tools' rows."""
+"""Streams into files, results in notebooks, a widget and a player in a real browser, compact masks, X-AnyLabeling."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def ring() -> np.ndarray:
 
 
 def made(frames: int = 1, objects: int = 2) -> Result:
-    """A result whose first object is a ring, and others are single pixels; with names that markup must not trip over."""
+    """A result whose first object is a ring, and others are single pixels; its name is markup if it is not escaped."""
     one = np.zeros(SIZE, dtype=bool)
     results = []
     for index in range(frames):
