@@ -136,7 +136,9 @@ def test_a_project_is_connected(backend: TestClient) -> None:
     assert "without <Image> or <Video>" in refused.text
 
 
-def test_pictures_are_predicted_with_the_labels_of_the_project(backend: TestClient) -> None:
+def test_pictures_are_predicted_with_the_labels_of_the_project(
+    backend: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
     """The random model finds many things; each is a brush of the picture's own size under a label of the project."""
     config = PICTURE.replace('toName="img">', 'toName="img" model_score_threshold="0.0">', 1)
     one, other, none = ask(backend, config, *[{"image": embedded(picture())}] * 2, {"image": "/data/gone.png"})
@@ -148,6 +150,7 @@ def test_pictures_are_predicted_with_the_labels_of_the_project(backend: TestClie
         assert (item["original_height"], item["original_width"]) == SIZE
     assert [i["value"] for i in one["result"]] == [i["value"] for i in other["result"]]
     assert none == [], "no prediction, so that it is asked for again"
+    assert "task 2 of Label Studio: Got http" in caplog.text
     assert "/data/gone.png" in refused(backend, PICTURE, {"image": "/data/gone.png"})
     assert "interface of videos" in refused(backend, FILM, {"video": embedded(picture())})
 

@@ -163,7 +163,7 @@ def test_a_player_goes_through_the_frames(browser: Any) -> None:
     frame.locator("input").fill("2")
     assert frame.locator("figure:visible").get_attribute("data-at") == "frame 2, 0.20 s"
     assert "frame 2" in frame.locator("#at").inner_text()
-    frame.locator("figure:visible path").first.hover(position={"x": 3, "y": 25})
+    frame.locator("figure:visible path").first.hover(position={"x": 20, "y": 30})
     assert frame.locator("#name").inner_text() == 'a <b>"木" 0.90 (#1)'
     frame.locator("button").click()
     page.wait_for_function("document.querySelector('iframe').contentDocument.querySelector('input').value != '2'")

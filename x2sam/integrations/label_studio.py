@@ -7,6 +7,7 @@ signs, a rectangle, a brush, words in a text area, a box in a film) that is answ
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -51,6 +52,7 @@ MODEL_CLASS = "X2Sam"
 OPEN_PICTURES = 4
 """Pictures that stay read while somebody clicks on them."""
 CLIENT = "label-studio"
+LOG = logging.getLogger(__name__)
 TASKS = 1000
 """Tasks of one request."""
 
@@ -128,9 +130,11 @@ async def predict(request: Request, body: PredictIn) -> dict[str, Any]:
     drawn = body.params.context.result if body.params and body.params.context else []
     if len(body.tasks) == 1:
         (task,) = body.tasks
-        return {
-            "results": [await (answer(request, task, config, drawn) if drawn else prediction(request, task, config))]
-        }
+        try:
+            found_one = await (answer(request, task, config, drawn) if drawn else prediction(request, task, config))
+        except X2SamError as error:
+            raise _noted(task, error) from None
+        return {"results": [found_one]}
     if drawn:
         raise InputError(f"Got {len(body.tasks)} tasks with one drawing", "one task")
     places = asyncio.Semaphore(request.app.state.limits.batch)  # pictures that wait share a forward pass
@@ -147,7 +151,13 @@ async def _one_of_many(
         async with places:
             return await prediction(request, task, config)
     except X2SamError as error:
-        return str(error)
+        return str(_noted(task, error))
+
+
+def _noted(task: Task, error: X2SamError) -> X2SamError:
+    """The same error, told to whoever runs the service: Label Studio shows its users the status alone."""
+    LOG.warning("task %s of Label Studio: %s", task.id, error)
+    return error
 
 
 def _prediction(request: Request, items: list[Item]) -> dict[str, Any]:
