@@ -91,7 +91,7 @@ class Detector:
 
 
 def _shapes(segment: Segment, shape: str) -> Iterator[Any]:
-    """A segment; in polygons each of its pieces, in one group."""
+    """A segment; in polygons each of its pieces."""
     label, mask = segment.condition, segment.mask
     if not mask.any():
         return
@@ -100,10 +100,8 @@ def _shapes(segment: Segment, shape: str) -> Iterator[Any]:
     elif shape == "rectangle":
         yield cvat.rectangle(label, list(segment.box))
     else:
-        pieces = list(outlines(mask))
-        group = segment.object_id + 1 if len(pieces) > 1 else 0
-        for corners in pieces:
-            yield cvat.polygon(label, corners.ravel().tolist(), group=group)
+        for corners in outlines(mask):
+            yield cvat.polygon(label, corners.ravel().tolist())
 
 
 class Interactor:
