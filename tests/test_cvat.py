@@ -53,19 +53,17 @@ def test_labels_are_detected_in_every_shape() -> None:
     assert load(labels="Cat").detect(detecting(conf_threshold=1.0), image()) == []
 
 
-@pytest.mark.parametrize(
-    ("shape", "to_polygon"), [("mask", False), ("mask", True), ("rectangle", False), ("tag", False)]
-)
-def test_the_driver_of_the_sdk_takes_what_is_detected(shape: str, to_polygon: bool) -> None:
-    """What `task auto-annotate` checks before it sends anything, for a task that has the labels under ids of its own."""
+@pytest.mark.parametrize("shape", ["mask", "mask as polygon", "rectangle", "tag"])
+def test_the_driver_of_the_sdk_takes_what_is_detected(shape: str) -> None:
+    """What `task auto-annotate` checks before it sends anything; the task has the labels under ids of its own."""
     driver = pytest.importorskip("cvat_sdk.auto_annotation.driver")
+    shape, _, polygon = shape.partition(" as ")
     function = load(labels="Cat,Baum", shape=shape, threshold=0.0)
     labels = [cvat.label_spec(name, 70 + i, type="any") for i, name in enumerate(("Baum", "Cat"))]
-    checks = driver._AnnotationMapper(
-        logging.getLogger(), function.spec.labels, labels, allow_unmatched_labels=False, conv_mask_to_poly=to_polygon
-    )
-    context = detecting(conv_mask_to_poly=to_polygon)
-    tags, shapes = checks.validate_and_remap(function.detect(context, image()), ds_frame=5)
+    how = {"allow_unmatched_labels": False, "conv_mask_to_poly": bool(polygon)}
+    checks = driver._AnnotationMapper(logging.getLogger(), function.spec.labels, labels, **how)
+    found = function.detect(detecting(conv_mask_to_poly=bool(polygon)), image())
+    tags, shapes = checks.validate_and_remap(found, ds_frame=5)
     assert {made.label_id for made in [*tags, *shapes]} <= {70, 71}
     assert tags or shapes
 
