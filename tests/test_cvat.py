@@ -59,7 +59,8 @@ def test_the_driver_of_the_sdk_takes_what_is_detected(shape: str) -> None:
     driver = pytest.importorskip("cvat_sdk.auto_annotation.driver")
     shape, _, polygon = shape.partition(" as ")
     function = load(labels="Cat,Baum", shape=shape, threshold=0.0)
-    labels = [cvat.label_spec(name, 70 + i, type="any") for i, name in enumerate(("Baum", "Cat"))]
+    about = {"type": "any", "attributes": [], "sublabels": []}  # as a server gives labels
+    labels = [cvat.label_spec(name, 70 + i, **about) for i, name in enumerate(("Baum", "Cat"))]
     how = {"allow_unmatched_labels": False, "conv_mask_to_poly": bool(polygon)}
     checks = driver._AnnotationMapper(logging.getLogger(), function.spec.labels, labels, **how)
     found = function.detect(detecting(conv_mask_to_poly=bool(polygon)), image())

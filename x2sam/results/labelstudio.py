@@ -117,12 +117,12 @@ def brush_code(mask: BoolMask) -> list[int]:
     one (5); the widths, less one, of four counters (4 each); then runs: a one, the counter's number (2), the run's
     length less one, and the byte that repeats.
     """
-    flat = np.repeat(mask.ravel(), 4)
+    flat = mask.ravel()
     starts = np.flatnonzero(np.diff(flat, prepend=~flat[:1]))
     ends = np.append(starts[1:], flat.size)
-    bits = [f"{flat.size:032b}{7:05b}", f"{RUN_BITS - 1:04b}" * 4]
-    for start, end, value in zip(starts.tolist(), ends.tolist(), flat[starts].tolist(), strict=True):
-        lengths = (min(left, 1 << RUN_BITS) for left in range(end - start, 0, -(1 << RUN_BITS)))
+    bits = [f"{4 * flat.size:032b}{7:05b}", f"{RUN_BITS - 1:04b}" * 4]
+    for run, value in zip((4 * (ends - starts)).tolist(), flat[starts].tolist(), strict=True):
+        lengths = (min(left, 1 << RUN_BITS) for left in range(run, 0, -(1 << RUN_BITS)))
         bits += [f"100{length - 1:0{RUN_BITS}b}{255 * value:08b}" for length in lengths]
     return np.packbits(np.frombuffer("".join(bits).encode(), dtype=np.uint8) - ord("0")).tolist()
 
