@@ -278,6 +278,33 @@ def test_controls_answer_in_their_own_shape() -> None:
     assert items[-1]["value"]["labels"] == ["dog"]
 
 
+def test_hundreds_of_single_pixels_are_as_many_brushes() -> None:
+    config = read_config(PICTURE)
+    masks = []
+    for i in range(300):
+        masks.append(np.zeros(SIZE, dtype=bool))
+        masks[-1][i % SIZE[0], i * 7 % SIZE[1]] = True
+    segments = [Segment(RLE.encode(mask), "?", 0.5, i, condition=i % 3) for i, mask in enumerate(masks)]
+    items = picture_regions(segments, config, ["Cat", "Cat", "木"])
+    assert [item["value"]["brushlabels"][0] for item in items[:3]] == ["Cat", "Cat", "木"]
+    assert len({item["id"] for item in items}) == 300
+    assert all(np.array_equal(brush_mask(i["value"]["rle"], *SIZE), m) for i, m in zip(items, masks, strict=True))
+    empty = Segment(RLE.encode(np.zeros(SIZE, dtype=bool)), "?", 0.5, 1)
+    assert picture_regions([empty], config, ["Cat"]) == []
+
+
+def test_a_token_comes_as_a_password(files: str) -> None:
+    """Label Studio knows no other way."""
+    server = LabelStudioServer(files)
+    mounted = [lambda a: label_studio.mount(a, server)]
+    app = create_app(X2Sam.from_pretrained("tiny"), page=False, token="a secret, 木", extensions=mounted)
+    with TestClient(app) as client:
+        assert client.get("/health").status_code == 401
+        assert client.get("/health", auth=(b"any", b"another")).status_code == 401
+        assert client.get("/health", headers={"Authorization": "Basic ???"}).status_code == 401
+        assert client.get("/health", auth=(b"any", "a secret, 木".encode())).status_code == 200
+
+
 def test_clicks_are_one_region() -> None:
     brush = np.zeros(SIZE, dtype=bool)
     brush[10:20, 10:30] = True
