@@ -89,7 +89,7 @@ class SetupIn(Loose):
 def mount(app: FastAPI, server: LabelStudioServer) -> None:
     """Let an application of the service answer this Label Studio."""
     app.state.label_studio = server
-    app.state.label_studio_open = {}
+    app.state.label_studio_open, app.state.label_studio_lock = {}, asyncio.Lock()
     app.include_router(router)
 
 
@@ -295,14 +295,16 @@ async def _opened(request: Request, task: Task, config: LabelConfig) -> Opened:
     state = request.app.state
     known: dict[str, str] = state.label_studio_open
     address = str(task.data.get(config.value))
-    try:
-        opened = state.store.get(CLIENT, known.pop(address, ""))
-    except Unknown:
-        async with _fetched(request, task, config) as (data, name):
-            while len(known) >= OPEN_PICTURES:
-                await aside(request, state.store.close, known.pop(next(iter(known))))
-            opened = await aside(request, state.store.open, CLIENT, data, name)
-    known[address] = opened.id
+    async with state.label_studio_lock:  # so that two clicks do not open it twice
+        try:
+            opened = state.store.get(CLIENT, known.get(address, ""))
+        except Unknown:
+            async with _fetched(request, task, config) as (data, name):
+                while len(known) >= OPEN_PICTURES:
+                    await aside(request, state.store.close, known.pop(next(iter(known))))
+                opened = await aside(request, state.store.open, CLIENT, data, name)
+        known.pop(address, None)
+        known[address] = opened.id  # the newest last
     _checked(opened.upload, config)
     return opened
 
