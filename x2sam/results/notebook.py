@@ -22,7 +22,8 @@ SIDE = 960
 FRAMES = 60
 """Frames of a player at most, evenly spread."""
 STYLE = """<style>body{margin:0;font:13px sans-serif}figure{margin:0;position:relative;display:inline-block}
-svg{position:absolute;inset:0;width:100%;height:100%}path{fill-opacity:.4;stroke-width:1.5;vector-effect:non-scaling-stroke}
+img{display:block}svg{position:absolute;inset:0;width:100%;height:100%}
+path{fill-opacity:.4;stroke-width:1.5;vector-effect:non-scaling-stroke}
 path:hover{fill-opacity:.7}#name{min-height:1.4em;padding:2px}input{width:70%}</style>"""
 SCRIPT = """<script>
 const named=document.getElementById('name');
