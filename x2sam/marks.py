@@ -233,7 +233,9 @@ def _nested(item: dict[str, Any], size: Size) -> list[Region]:
     given = dict(item)
     if "points" in given:
         objects = sam.objects_of(given.pop("points"), given.pop("labels", None))
-        found = [{"points": positive, **({"negative": negative} if negative else {})} for positive, negative in objects]
+        found: list[dict[str, Any]] = [
+            {"points": positive, **({"negative": negative} if negative else {})} for positive, negative in objects
+        ]
     else:
         found = [{"box": box} for box in sam.boxes_of(given.pop("box", ()))]
     ids = given.pop("id", given.pop("object_id", None))
