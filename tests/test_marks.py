@@ -250,6 +250,7 @@ def test_points_nested_as_for_sam(kind):
     assert first.negative == read_regions({"points": [[30, 12]]}, SIZE)[0].rle
     assert second.rle == read_regions({"points": [[50, 40]]}, SIZE)[0].rle
     assert (first.object_id, second.object_id, second.negative) == (4, 9, None)
+    assert read_regions({"input_points": kind([two[:1]]), "id": [6]}, SIZE)[0].object_id == 6
     (one,) = read_regions({"point_coords": kind(two[0]), "point_labels": kind([1, 1])}, SIZE)
     assert one.rle == plain_[0].rle
     assert [r.kind for r in read_regions(kind([[[1, 2, 30, 40], [5, 6, 7, 8]]]), SIZE)] == ["box", "box"]

@@ -239,8 +239,9 @@ def _nested(item: dict[str, Any], size: Size) -> list[Region]:
     else:
         found = [{"box": box} for box in sam.boxes_of(given.pop("box", ()))]
     ids = given.pop("id", given.pop("object_id", None))
-    each = [ids] * len(found) if ids is None or len(found) == 1 else sam.listed(ids)
-    if not isinstance(each, list) or len(each) != len(found):
+    several = sam.listed(ids)
+    each = several if isinstance(several, list) else [ids] * (len(found) if ids is None else 1)
+    if len(each) != len(found):
         raise InputError(f"Got the id {ids!r:.60} for {len(found)} objects", "an id for each")
     return [
         region
