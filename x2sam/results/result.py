@@ -108,7 +108,7 @@ class Result:
     def detections(self, frame: int = 0, compact: bool = False) -> supervision.Detections:
         """One frame's segments for the supervision library (``pip install 'x2sam[export]'``).
 
-        compact: masks as its `CompactMask` (0.28 and newer), which stay run-length coded.
+        compact: masks as its `CompactMask` (0.30 and newer), which stay run-length coded.
         """
         return formats.detections(self.frame(frame), formats.categories(self), compact)
 
