@@ -133,7 +133,10 @@ def test_nothing_found_is_something_said(none):
         (5, "shape"),
         (np.zeros((2, 6)), "four columns"),
         (np.ones((9, 14)), "14x9"),
-        ([[(1, 2), (3, 4)]], "'points'"),
+        ([[[(1, 2)]], [[(3, 4)]]], "2 images"),
+        ({"points": [[1, 2], [3, 4]], "labels": [1]}, "a label for each point"),
+        ({"points": [[1, 2]], "labels": [2]}, "-1 (padding)"),
+        ({"points": [[[1, 2]], [[3, 4]]], "id": 3}, "an id for each"),
         (object(), "object"),
         (b"1,2", "bytes"),
         ([None], "NoneType"),
@@ -240,3 +243,31 @@ def test_numbers_and_broken_letters_are_words():
     clip = open_media(np.zeros((*SIZE, 3), np.uint8))
     assert make_request(clip, 7).prompt.labels == ("7",)
     assert make_request(clip, "\udce9 dog").prompt.labels == ("? dog",)
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_points_nested_as_for_sam(kind):
+    """[image][object][point], with labels or without, in lists and arrays, even and uneven."""
+    two = [[[20, 10], [30, 12]], [[50, 40], [60, 41]]]
+    for points in (two, [two]):
+        found = read_regions(kind(points), SIZE)
+        plain_ = [read_regions({"points": of_one}, SIZE)[0] for of_one in two]
+        assert [r.rle for r in found] == [r.rle for r in plain_]
+    labelled = {"input_points": kind([two]), "input_labels": kind([[[1, 0], [1, -10]]]), "id": [4, 9]}
+    first, second = read_regions(labelled, SIZE)
+    assert first.rle == read_regions({"points": [[20, 10]]}, SIZE)[0].rle
+    assert first.negative == read_regions({"points": [[30, 12]]}, SIZE)[0].rle
+    assert second.rle == read_regions({"points": [[50, 40]]}, SIZE)[0].rle
+    assert (first.object_id, second.object_id, second.negative) == (4, 9, None)
+    assert read_regions({"input_points": kind([two[:1]]), "id": [6]}, SIZE)[0].object_id == 6
+    (one,) = read_regions({"point_coords": kind(two[0]), "point_labels": kind([1, 1])}, SIZE)
+    assert one.rle == plain_[0].rle
+    assert [r.kind for r in read_regions(kind([[[1, 2, 30, 40], [5, 6, 7, 8]]]), SIZE)] == ["box", "box"]
+    assert len(read_regions({"input_boxes": kind([[[1, 2, 30, 40], [5, 6, 7, 8]]])}, SIZE)) == 2
+
+
+def test_uneven_nests_are_objects():
+    found = read_regions([[[[20, 10], [30, 12], [31, 12]], [[50, 40]]]], SIZE)
+    assert [r.rle for r in found] == [
+        read_regions({"points": points}, SIZE)[0].rle for points in ([[20, 10], [30, 12], [31, 12]], [[50, 40]])
+    ]

@@ -22,11 +22,11 @@ ROOT = Path(x2sam.__file__).parent
 # fmt: off
 ORDER = [
     "version", "errors", "names", "masks", "types", "tasks", "config",
-    "signatures", "media", "regions", "marks", "prompts", "requests", "vision", "processing",
+    "signatures", "media", "regions", "sam_prompts", "marks", "prompts", "requests", "vision", "processing",
     "model", "released", "checkpoints", "decoding", "results", "client",
     "tracking", "speed", "predictor", "bench",
     "data", "metrics", "benchmarks", "evaluate",
-    "train", "serve",
+    "train", "serve", "integrations",
     "runner", "cli",
 ]
 # fmt: on
@@ -139,6 +139,15 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     heavy = ("torch", "transformers", "numpy", "PIL", "av", "scipy", "pycocotools", "typer", "rich")
     out = in_a_fresh_process(f"import sys, x2sam; print([m for m in {heavy} if m in sys.modules], dir(x2sam))")
     assert out.startswith("[] ")
+
+
+def test_importing_the_package_loads_no_tool_that_it_works_with() -> None:
+    """Nor do the parts that everybody uses."""
+    tools = ("mcp", "cvat_sdk", "fiftyone", "anywidget", "ipywidgets", "label_studio_sdk", "supervision", "fastapi")
+    parts = "x2sam.predictor, x2sam.results.result, x2sam.results.sinks, x2sam.cli"
+    code = f"import sys, x2sam, {parts}; found = [m for m in {tools} if m in sys.modules]"
+    out = in_a_fresh_process(f"{code}; print(found, [m for m in sys.modules if m.startswith('x2sam.integrations')])")
+    assert out == "[] []\n"
 
 
 def test_public_names() -> None:

@@ -219,6 +219,13 @@ def serve(
     token: Annotated[MaybeText, typer.Option(envvar="X2SAM_TOKEN", help="Secret that clients must show.")] = None,
     origin: Annotated[MaybeTexts, typer.Option(help="Web page whose scripts may ask, such as https://a.org.")] = None,
     limit: Annotated[MaybeTexts, typer.Option(help="name=number of the service's limits, such as frames=500.")] = None,
+    label_studio: Annotated[
+        MaybeText, typer.Option(help="Address of a Label Studio whose ML backend this is: http://localhost:8080.")
+    ] = None,
+    label_studio_key: Annotated[
+        MaybeText, typer.Option(envvar="LABEL_STUDIO_API_KEY", help="Access token for its files.")
+    ] = None,
+    mcp: Annotated[bool, typer.Option("--mcp", help="Answer agents at /mcp, too.")] = False,
     model: Model = "auto",
     device: Device = "auto",
     dtype: DType = "auto",
@@ -228,7 +235,24 @@ def serve(
         from x2sam.serve import command
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "fastapi", "serve") from None
-    command.serve(model, device, dtype, host, port, token, origin or (), limit or ())
+    from x2sam.integrations.extensions import chosen
+
+    extensions = chosen(label_studio, label_studio_key, mcp)
+    command.serve(model, device, dtype, host, port, token, origin or (), limit or (), extensions)
+
+
+@app.command("mcp")
+def mcp_server(
+    limit: Annotated[MaybeTexts, typer.Option(help="name=number of the limits, such as frames=500.")] = None,
+    model: Model = "auto",
+    device: Device = "auto",
+    dtype: DType = "auto",
+) -> None:
+    """Serve one agent over stdin and stdout (MCP)."""
+    from x2sam.integrations import mcp
+    from x2sam.serve.command import read_limits
+
+    mcp.run_stdio(model, device, dtype, read_limits(limit or ()))
 
 
 bench = typer.Typer(help="Speed and memory on this machine.", no_args_is_help=True)

@@ -9,6 +9,8 @@ are plain. What an array then means:
 ``[H, W, 3 or 4]``         a picture of a mask
 ``[2]``, ``[N, 2]``        a point, or N points that are N regions
 ``[4]``, ``[N, 4]``        a box ``x0, y0, x1, y1``, or N boxes
+``[1, N, P, 2]``           as SAM's users nest them: N regions of P points each (also ``[N, P, 2]``, also uneven)
+``[1, N, 4]``              N boxes
 ``[0]``, ``[0, 4]``        no region: nothing was found
 ========================= =============================================================
 """
@@ -27,6 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from x2sam import regions as shapes
+from x2sam import sam_prompts as sam
 from x2sam.errors import InputError
 from x2sam.masks import RLE
 from x2sam.media.pictures import as_array, read_pixels
@@ -39,6 +42,16 @@ MOST_IDS = 64
 DARK = 128
 """Bytes below which all numbers of a map must stay to be ids."""
 
+ALIASES = {
+    "point_coords": "points",
+    "input_points": "points",
+    "point_labels": "labels",
+    "input_labels": "labels",
+    "input_boxes": "box",
+    "boxes": "box",
+}
+"""Names that SAM's libraries have for the same."""
+
 Size = tuple[int, int]
 
 
@@ -48,6 +61,10 @@ def read_regions(regions: Any, size: Size) -> list[Region]:
         return []
     given = plain(regions)
     if isinstance(given, list):
+        if sam.is_nest(given, size):
+            return _nested({"points": given}, size)
+        if sam.is_nest(given, size, leaf=4) and len(given) == 1:
+            return _nested({"box": given}, size)
         return [region for item in given for region in _judged(_inner(item), size)]
     return _judged(given, size)
 
@@ -120,6 +137,10 @@ def _of_array(array: NDArray[Any], size: Size) -> list[Region]:
         return _masks(array, size)
     if array.ndim <= 2 and array.size == 0:
         return []
+    if sam.is_nest(array, size):
+        return _nested({"points": array}, size)
+    if array.ndim == 3 and array.shape[0] == 1 and array.shape[2] == 4 and array.shape[:2] != size:
+        array = array[0]
     if array.ndim == 4 and 1 in array.shape[:2]:
         array = array.reshape(-1, *array.shape[2:])
     if array.ndim == 3 and array.shape[1:] == size:
@@ -178,7 +199,10 @@ def _ids(pixels: NDArray[Any], indexed: bool) -> list[int]:
 
 
 def _of_dict(item: dict[str, Any], size: Size) -> list[Region]:
-    """One shape, and what is said about it."""
+    """One shape, and what is said about it; in SAM's form perhaps several."""
+    item = {ALIASES.get(key, key): value for key, value in item.items()}
+    if "labels" in item or sam.depth(item.get("points", ())) > 2 or sam.depth(item.get("box", ())) > 1:
+        return _nested(item, size)
     frame, ident = item.pop("frame", 0), item.pop("id", item.pop("object_id", None))
     name = item.pop("name", None)
     about = {
@@ -202,6 +226,28 @@ def _of_dict(item: dict[str, Any], size: Size) -> list[Region]:
             f"exactly one of {', '.join(makers)}, and perhaps frame, id, name, negative",
         )
     return makers[shape[0]](item[shape[0]])
+
+
+def _nested(item: dict[str, Any], size: Size) -> list[Region]:
+    """Points with labels, or boxes, of one object or several; an ``id`` for each of several may be a list."""
+    given = dict(item)
+    if "points" in given:
+        objects = sam.objects_of(given.pop("points"), given.pop("labels", None))
+        found: list[dict[str, Any]] = [
+            {"points": positive, **({"negative": negative} if negative else {})} for positive, negative in objects
+        ]
+    else:
+        found = [{"box": box} for box in sam.boxes_of(given.pop("box", ()))]
+    ids = given.pop("id", given.pop("object_id", None))
+    several = sam.listed(ids)
+    each = several if isinstance(several, list) else [ids] * (len(found) if ids is None else 1)
+    if len(each) != len(found):
+        raise InputError(f"Got the id {ids!r:.60} for {len(found)} objects", "an id for each")
+    return [
+        region
+        for shape, i in zip(found, each, strict=True)
+        for region in _of_dict({**given, **shape, **({} if i is None else {"id": i})}, size)
+    ]
 
 
 def _mask(value: Any) -> Any:

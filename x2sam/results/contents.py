@@ -14,7 +14,7 @@ from PIL import Image
 from x2sam.errors import InputError
 from x2sam.media.opening import Clip
 from x2sam.results import draw
-from x2sam.types import FrameResult, Prompt, Segment, Usage
+from x2sam.types import Frame, FrameResult, Prompt, Segment, Usage
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,15 @@ class Contents:
             picture = draw.side_by_side(draw.prompt_panel(ground, regions), picture)
         return Image.fromarray(picture)
 
+    def plot(self, frame: int | None = None, **style: Any) -> Frame:
+        """`draw` as an array ``[H, W, 3]`` uint8 of blue, green, red, as ``cv2.imshow`` and Ultralytics have it.
+
+        frame: the first with a result, unless said.
+        """
+        if frame is None:
+            frame = self.frames[0].index if self.frames else 0
+        return np.ascontiguousarray(np.asarray(self.draw(frame, **style))[..., ::-1])
+
     def sheet(self, n: int = 9, width: int = 1280) -> Image.Image:
         """At most ``n`` frames, evenly spread, with their masks on one sheet ``width`` pixels wide."""
         chosen = np.unique(np.linspace(0, len(self.frames) - 1, n).round().astype(int)).tolist() if self.frames else []
@@ -106,7 +115,7 @@ class Contents:
             "found": self.found,
             "media": {"name": self.clip.name, "kind": self.clip.kind, "height": height, "width": width},
             "prompt": {"labels": list(self.prompt.labels), "text": self.prompt.text},
-            "frames": [_frame_dict(frame) for frame in self.frames],
+            "frames": [frame_dict(frame) for frame in self.frames],
             "warnings": list(self.clip.warnings),
         }
 
@@ -123,7 +132,7 @@ class Contents:
         return buffer.getvalue()
 
 
-def _frame_dict(frame: FrameResult) -> dict[str, Any]:
+def frame_dict(frame: FrameResult) -> dict[str, Any]:
     return {
         "index": frame.index,
         "time": frame.time,

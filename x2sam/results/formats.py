@@ -295,8 +295,8 @@ def panoptic(result: Contents, path: Path) -> None:
     write_json(content, path / "panoptic.json")
 
 
-def detections(frame: FrameResult, numbers: dict[str, int]) -> supervision.Detections:
-    """The segments of one frame as supervision's ``Detections``, with dense masks ``[N, H, W]``."""
+def detections(frame: FrameResult, numbers: dict[str, int], compact: bool = False) -> supervision.Detections:
+    """The segments of one frame as supervision's ``Detections``, with dense masks ``[N, H, W]`` or compact ones."""
     try:
         import supervision
     except ImportError:
@@ -306,9 +306,19 @@ def detections(frame: FrameResult, numbers: dict[str, int]) -> supervision.Detec
         return supervision.Detections.empty()
     return supervision.Detections(
         xyxy=np.array([s.box for s in segments], dtype=float),
-        mask=np.stack([s.rle.decode() for s in segments]),
+        mask=_compact(frame) if compact else np.stack([s.rle.decode() for s in segments]),
         confidence=np.array([s.score for s in segments], dtype=float),
         class_id=np.array([numbers[s.label] - 1 for s in segments]),
         tracker_id=np.array([s.object_id for s in segments]),
         data={"class_name": np.array([s.label for s in segments])},
     )
+
+
+def _compact(frame: FrameResult) -> Any:
+    """Masks as supervision's `CompactMask`, from run lengths to run lengths; its boxes include their last pixels."""
+    try:
+        from supervision.detection.compact_mask import CompactMask
+    except ImportError:
+        raise MissingExtraError("supervision>=0.30", "export") from None
+    boxes = np.array([(x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)) for x0, y0, x1, y1 in (s.box for s in frame.segments)])
+    return CompactMask.from_coco_rle([s.rle.to_coco() for s in frame.segments], boxes, (frame.height, frame.width))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -85,3 +87,40 @@ def _inset(ring: Ring, by: float) -> NDArray[np.float64]:
     after = np.sign(np.roll(ring, -1, axis=0) - ring)  # [N, 2], the way each corner is left by
     ways = after + np.roll(after, 1, axis=0)
     return ring + by * np.stack([-ways[:, 1], ways[:, 0]], axis=1)
+
+
+def simplified(ring: NDArray[np.float64], tolerance: float = 0.75) -> NDArray[np.float64]:
+    """A ring ``[N, 2]`` with fewer corners, none of whose left-out ones lies further than ``tolerance`` pixels off it.
+
+    Below one pixel, so that the steps of the pixels go and what they outline stays (Douglas and Peucker's way).
+    """
+    if len(ring) <= 4:
+        return ring
+    far = int(np.abs(ring - ring[0]).sum(axis=1).argmax())
+    closed = np.concatenate([ring, ring[:1]])
+    keep = np.zeros(len(closed), dtype=bool)
+    keep[[0, far, -1]] = True
+    spans = [(0, far), (far, len(ring))]
+    while spans:
+        start, end = spans.pop()
+        if end - start < 2:
+            continue
+        (dx, dy), inner = closed[end] - closed[start], closed[start + 1 : end] - closed[start]
+        long = float(np.hypot(dx, dy))
+        off = np.abs(inner[:, 0] * dy - inner[:, 1] * dx) / long if long else np.hypot(*inner.T)
+        worst = int(off.argmax())
+        if off[worst] > tolerance:
+            keep[start + 1 + worst] = True
+            spans += [(start, start + 1 + worst), (start + 1 + worst, end)]
+    corners = closed[:-1][keep[:-1]]
+    return corners if len(corners) > 2 else ring
+
+
+def outlines(mask: BoolMask) -> Iterator[NDArray[np.float64]]:
+    """Every piece of a mask ``[H, W]`` as one polygon ``[N, 2]`` that a person can edit; bridges lead to its holes."""
+    from scipy import ndimage  # slow to import, and seldom needed
+
+    pieces, _ = ndimage.label(mask)
+    for number, (rows, columns) in enumerate(ndimage.find_objects(pieces), start=1):
+        piece = pieces[rows, columns] == number
+        yield simplified(one_ring(piece)) + np.array([columns.start, rows.start])

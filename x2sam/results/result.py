@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from x2sam.results import export, formats
+from x2sam.results import export, formats, notebook
 from x2sam.results.contents import Contents
 
 if TYPE_CHECKING:
@@ -22,6 +22,13 @@ class Result(Contents):
         """Write one of `export.FORMATS`, told by the ending or by name; returns the file or folder (`export.save`)."""
         return export.save(self, os.fspath(path), format)
 
-    def detections(self, frame: int = 0) -> supervision.Detections:
-        """One frame's segments for the supervision library (``pip install 'x2sam[export]'``)."""
-        return formats.detections(self.frame(frame), formats.categories(self))
+    def detections(self, frame: int = 0, compact: bool = False) -> supervision.Detections:
+        """One frame's segments for the supervision library (``pip install 'x2sam[export]'``).
+
+        compact: masks as its `CompactMask` (0.30 and newer), which stay run-length coded.
+        """
+        return formats.detections(self.frame(frame), formats.categories(self), compact)
+
+    def _repr_html_(self) -> str | None:
+        """What notebooks show: masks that name themselves, and a player of a film."""
+        return notebook.page(self) if self.frames else None

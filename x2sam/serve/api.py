@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -57,6 +57,7 @@ def create_app(
     origins: tuple[str, ...] = (),
     folder: Path | None = None,
     page: bool = True,
+    extensions: Sequence[Callable[[FastAPI], None]] = (),
 ) -> FastAPI:
     """The service; ``app.state`` has its predictor, worker, store and limits.
 
@@ -68,6 +69,7 @@ def create_app(
         origins: web pages of other places whose scripts may ask; none by default.
         folder: where uploads are kept; by default where the system keeps passing files.
         page: mount the page, where what it needs is installed.
+        extensions: each is given the application before the page is mounted, to add routes of other tools' protocols.
     """
     limits = limits or Limits()
     worker = Worker(limits)
@@ -99,6 +101,8 @@ def create_app(
     app.add_middleware(Gate, limits, token, local and not token, tuple(origins), app.state.metrics)
     app.include_router(routes.router)
     app.include_router(openai.router)
+    for extend in extensions:
+        extend(app)
     if page:
         _mount_page(app)
     return app

@@ -33,6 +33,7 @@ def serve(
     token: str | None,
     origins: Sequence[str],
     settings: Sequence[str],
+    extensions: Sequence[Callable[[FastAPI], None]] = (),
 ) -> None:
     """Serve a model until SIGTERM or SIGINT; then what runs may finish for a while, and the rest is refused.
 
@@ -52,7 +53,7 @@ def serve(
             from x2sam.serve.api import create_app
 
             predictor = X2Sam.from_pretrained(model, device=device, dtype=dtype)
-            return create_app(predictor, limits, token, is_local(host), tuple(origins))
+            return create_app(predictor, limits, token, is_local(host), tuple(origins), extensions=extensions)
 
         def ready() -> None:
             assert front.app is not None

@@ -26,7 +26,7 @@ from x2sam.serve.gate import error_parts
 from x2sam.serve.jobs import Busy, Job, Stopped
 from x2sam.serve.schemas import SegmentIn, SessionIn
 from x2sam.serve.store import Unknown
-from x2sam.serve.uploads import TooLarge, Unsupported, Upload, embedded
+from x2sam.serve.uploads import Data, TooLarge, Unsupported, Upload, embedded
 
 M = TypeVar("M", SegmentIn, SessionIn)
 T = TypeVar("T")
@@ -107,7 +107,7 @@ async def medium_of(request: Request, text: str) -> bytes:
 
 
 @asynccontextmanager
-async def passing(request: Request, data: bytes | BinaryIO, name: str) -> AsyncIterator[Upload]:
+async def passing(request: Request, data: Data, name: str) -> AsyncIterator[Upload]:
     """A medium for one request."""
     held = request.app.state.store.passing(data, name)
     upload = await aside(request, held.__enter__)
