@@ -178,21 +178,25 @@ class Ending:
         if self.ended:
             return ""
         text = self._held + piece
-        places = [at for stop in self._stops if (at := text.find(stop)) >= 0]
-        if places:
+        waits = max((n for stop in self._stops for n in range(1, len(stop)) if text.endswith(stop[:n])), default=0)
+        begun = len(text) - waits  # where a stop may begin that is not whole yet
+        found = self._first(text)
+        if found is not None and found <= begun:
             self.ended, self._held = True, ""
-            return text[: min(places)]
-        held = 0
-        for stop in self._stops:
-            longest = min(len(stop) - 1, len(text))
-            held = max(held, next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0))
-        self._held = text[len(text) - held :]
-        return text[: len(text) - held]
+            return text[:found]
+        self._held = text[begun:]
+        return text[:begun]
 
     def rest(self) -> str:
         """What waited, once nothing follows."""
         held, self._held = self._held, ""
-        return held
+        found = self._first(held)
+        self.ended = self.ended or found is not None
+        return held[:found]
+
+    def _first(self, text: str) -> int | None:
+        """Where the first stop begins that is there as a whole."""
+        return min((at for stop in self._stops if (at := text.find(stop)) >= 0), default=None)
 
     def of(self, text: str) -> str:
         """A whole text up to its end."""
