@@ -10,7 +10,7 @@ import asyncio
 import logging
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import islice
@@ -44,6 +44,7 @@ from x2sam.serve.routes import prepare, segmenting
 from x2sam.serve.store import Opened, Unknown
 from x2sam.serve.uploads import TooLarge, Upload
 from x2sam.serve.web import aside, outcome, passing
+from x2sam.tracking.session import Session
 from x2sam.types import FrameResult
 from x2sam.version import __version__
 
@@ -221,8 +222,15 @@ async def answer(request: Request, task: Task, config: LabelConfig, drawn: list[
     if region is None and not phrase:
         return _prediction(request, [])
     asked: dict[str, Any] = {"prompt": phrase} if region is None else {"regions": [region], "threshold": 0.0}
-    *_, result = await outcome(request, opened.change(lambda: opened.session.segment(**asked)))
+    *_, result = await outcome(request, opened.change(_segmenting(opened.session, asked)))
     return _prediction(request, await aside(request, picture_regions, result.segments, config, [label]))
+
+
+def _segmenting(session: Session, asked: dict[str, Any]) -> Generator[Any, None, Result]:
+    """A picture's answer, step by step."""
+    track = yield from session.tracking(**asked)
+    yield from track
+    return track.done
 
 
 async def _follow(request: Request, task: Task, config: LabelConfig, films: list[Item]) -> list[Item]:
