@@ -23,7 +23,7 @@ ORDER = [
     "tracking", "speed", "predictor", "bench",
     "data", "metrics", "benchmarks", "evaluate",
     "train", "serve", "scale",
-    "runner", "cli",
+    "inputs", "usage", "bench_cli", "runner", "cli",
 ]
 # fmt: on
 """A block (module or folder) imports only from blocks that stand before it."""

@@ -20,7 +20,7 @@ class X2SamError(Exception):
         if expected:
             parts.append(f"Expected {expected.rstrip('.')}.")
         if hint:
-            parts.append(hint.rstrip(".") + ".")
+            parts.append(hint if hint.endswith("?") or "?  " in hint else hint.rstrip(".") + ".")
         super().__init__(" ".join(parts))
 
 

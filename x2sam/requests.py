@@ -32,6 +32,13 @@ def is_question(text: str) -> bool:
     return bool(_MARK.search(text.strip()) or _OPENING.match(text.strip()))
 
 
+def listed(text: str) -> list[str]:
+    """The names in a text with commas that is no question; empty where it is no such list."""
+    if "," not in text or is_question(text):
+        return []
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def guess(text: str) -> str:
     """What a text is taken for without saying so itself, for people; empty where nothing was guessed."""
     if not is_question(text) or _MARK.search(text.strip()):

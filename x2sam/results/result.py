@@ -16,15 +16,19 @@ from PIL import Image
 from x2sam.errors import InputError
 from x2sam.media.opening import Clip
 from x2sam.results import draw, export, formats
-from x2sam.types import FrameResult, Prompt, Segment
+from x2sam.types import Arrays, Frame, FrameResult, Prompt, Segment
 
 if TYPE_CHECKING:
     import supervision
 
 
-@dataclass(frozen=True)
-class Result:
-    """The answer to one prompt on one medium. Masks stay run-length coded until one is asked for (``segment.mask``)."""
+@dataclass(frozen=True, repr=False)
+class Result(Arrays):
+    """The answer to one prompt on one medium. Masks stay run-length coded until they are asked for.
+
+    ``masks``, ``boxes``, ``scores``, ``labels`` and ``ids`` are arrays with a row for each of ``segments``: those of a
+    picture, or of all frames of a film (``result.frame(12).masks`` are those of one).
+    """
 
     task: str
     """Name of the row of the task table."""
@@ -35,7 +39,21 @@ class Result:
     clip: Clip = field(repr=False, compare=False)
     """The medium, from which drawings and cut-outs take their pixels."""
 
-    @cached_property
+    def __repr__(self) -> str:
+        height, width = self.clip.size
+        where = f"{self.clip.name} ({width}x{height})"
+        if not self.frames:
+            return f"<{self.task} of {where}: {self.text[:60]!r}>"
+        if self.clip.kind == "image":
+            return f"<{self.task} of {where}: {self._told() or 'nothing found'}>"
+        count = len(self.objects)
+        return f"<{self.task} of {where}: {count} object{'s' * (count != 1)} on {len(self.frames)} frames>"
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.clip.size
+
+    @cached_property  # type: ignore[override]
     def segments(self) -> tuple[Segment, ...]:
         """All segments of all frames."""
         return tuple(segment for frame in self.frames for segment in frame.segments)
@@ -74,6 +92,12 @@ class Result:
             regions = [region for region in self.prompt.regions if region.frame == shown_on]
             picture = draw.side_by_side(draw.prompt_panel(ground, regions), picture)
         return Image.fromarray(picture)
+
+    def plot(self, frame: int | None = None, **style: Any) -> Frame:
+        """A picture ``[H, W, 3]`` uint8, RGB, of one frame (the first, unless said) with its masks. As `draw`."""
+        if frame is None and self.frames:
+            frame = self.frames[0].index
+        return np.asarray(self.draw(frame or 0, **style))
 
     def sheet(self, n: int = 9, width: int = 1280) -> Image.Image:
         """At most ``n`` frames, evenly spread, with their masks on one sheet ``width`` pixels wide."""

@@ -15,7 +15,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from x2sam.decoding.candidates import Candidate
@@ -220,6 +219,8 @@ class Tracker:
         evidence = trust * (near - PLACE)
         evidence += LOOK * worth * np.where(np.isnan(likeness), 0.0, likeness - LIKENESS * worth)
         evidence -= np.array([[track.against(condition) for track in tracks] for condition in conditions])
+        from scipy.optimize import linear_sum_assignment  # slow to import, and one picture needs none
+
         pairs = zip(*linear_sum_assignment(evidence.clip(min=0), maximize=True), strict=True)
         return {int(i): known[j] for i, j in pairs if evidence[i, j] > 0}
 
