@@ -327,7 +327,7 @@ def test_the_same_folder_is_checked_previewed_trained_on_and_evaluated(
     code, (line,), err = command(["train", "finetune", "--data", str(data), *settings, "validation_samples=1"], capsys)
     assert code == 0, err
     assert "img_genseg: 11 to train on, 1 to validate" in err
-    assert "objects: cup 10, spoon 5" in err
+    assert "objects: cup 10, spoon 4" in err
     assert all(len(pair) == 2 for numbers in line["before_and_after"].values() for pair in numbers.values())
     assert Path(line["picture"]).exists()
     out = tmp_path / "scores"

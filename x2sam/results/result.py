@@ -129,7 +129,7 @@ class Result(Arrays):
         return export.save(self, os.fspath(path), format)
 
     def detections(self, frame: int = 0) -> supervision.Detections:
-        """One frame's segments for the supervision library (``pip install 'x2sam[export]'``)."""
+        """One frame's segments for the supervision library (the extra ``export``)."""
         return formats.detections(self.frame(frame), formats.categories(self))
 
     def to_dict(self) -> dict[str, Any]:
