@@ -1,4 +1,4 @@
-"""How threads wait: asleep, unless the user says otherwise, before torch is loaded."""
+"""Before torch is loaded: how threads wait, and what a command leaves out."""
 
 from __future__ import annotations
 
@@ -45,3 +45,24 @@ def test_a_number_of_threads_holds_at_once(monkeypatch: pytest.MonkeyPatch) -> N
             use_threads(0)
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_command_imports_its_models_lean_and_leaves_everything_as_it_was() -> None:
+    """In a process of its own, as a command is."""
+    code = """
+import sys
+from x2sam.lean import import_models
+import_models()
+assert "transformers.models.llama.modeling_llama" in sys.modules
+heavy = {"torch._dynamo", "torch.distributed.tensor", "scipy.optimize", "accelerate", "sympy"} & set(sys.modules)
+assert not heavy, heavy
+import torch, transformers
+import x2sam.predictor
+assert torch.distributed.is_available()
+assert transformers.utils.is_scipy_available() and transformers.utils.is_accelerate_available()
+compiled = torch.compile(lambda x: x + 1, backend="eager")
+assert compiled(torch.zeros(1)).item() == 1
+assert "torch._dynamo.convert_frame" in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
