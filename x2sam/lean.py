@@ -20,6 +20,16 @@ from typing import Any
 MODELS = ("llama.modeling_llama", "mask2former.modeling_mask2former", "sam2.modeling_sam2")
 """What nano and the mask branch are made of; Qwen3-VL comes with its own loading, when it is loaded."""
 LEFT_OUT = ("is_scipy_available", "is_accelerate_available")
+DRAWN = (
+    "uniform_",
+    "normal_",
+    "trunc_normal_",
+    "kaiming_uniform_",
+    "kaiming_normal_",
+    "xavier_uniform_",
+    "xavier_normal_",
+)
+"""Functions by which modules draw their first values."""
 DYNAMO = "torch._dynamo"
 TRACING = f"{DYNAMO}._trace_wrapped_higher_order_op"
 
@@ -30,7 +40,7 @@ def import_models() -> None:
     if several or "transformers" in sys.modules or DYNAMO in sys.modules:
         return
     try:
-        with _left_out():
+        with _left_out(), untraced():
             for name in MODELS:
                 import_module(f"transformers.models.{name}")
     except Exception:  # another release of either library: whoever needs the models then imports them plainly
@@ -51,9 +61,6 @@ def _left_out() -> Iterator[None]:
     import_utils.is_torch_distributed_available.cache_clear()
     for place, name in checks:
         setattr(place, name, _no)
-    stand_ins = _stand_ins()
-    sys.modules.update(stand_ins)
-    torch._dynamo = stand_ins[DYNAMO]  # type: ignore[assignment]
     try:
         yield
     finally:
@@ -61,9 +68,47 @@ def _left_out() -> Iterator[None]:
         import_utils.is_torch_distributed_available.cache_clear()
         for (place, name), check in checks.items():
             setattr(place, name, check)
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """Marks for torch's tracer are left out, and with them its import; where it is there already, nothing happens."""
+    import torch
+
+    if DYNAMO in sys.modules:
+        yield
+        return
+    stand_ins = _stand_ins()
+    sys.modules.update(stand_ins)
+    torch._dynamo = stand_ins[DYNAMO]  # type: ignore[assignment]
+    try:
+        yield
+    finally:
         for name in stand_ins:
-            del sys.modules[name]
+            sys.modules.pop(name, None)
         del torch._dynamo
+
+
+@contextmanager
+def nothing_on_meta() -> Iterator[None]:
+    """Tensors on the meta device have no values, so none are drawn for them while a model is built to be loaded.
+
+    Drawn through torch's reference functions, they would cost more than the loading, and import its tracer.
+    """
+    import torch.nn.init as init
+
+    kept = {name: getattr(init, name) for name in DRAWN}
+
+    def unless_meta(function: Any) -> Any:
+        return lambda tensor, *rest, **more: tensor if tensor.is_meta else function(tensor, *rest, **more)
+
+    for name, function in kept.items():
+        setattr(init, name, unless_meta(function))
+    try:
+        yield
+    finally:
+        for name, function in kept.items():
+            setattr(init, name, function)
 
 
 def _no(*_: Any, **__: Any) -> bool:

@@ -27,7 +27,7 @@ from x2sam.inputs import (
     read_shapes,
     split_inputs,
 )
-from x2sam.lean import import_models
+from x2sam.lean import import_models, untraced
 from x2sam.media.opening import Clip, open_media
 from x2sam.names import cache_folder
 from x2sam.requests import guess
@@ -377,7 +377,8 @@ class _Report:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # said below, for both ways to come by it
-            predictor = X2Sam.from_pretrained(settings.model, settings.device, settings.dtype, **settings.changes)
+            with untraced():
+                predictor = X2Sam.from_pretrained(settings.model, settings.device, settings.dtype, **settings.changes)
         self.loaded = time.perf_counter() - self.start
         if predictor.name == "tiny":
             _note(RANDOM)

@@ -24,6 +24,7 @@ from transformers.utils import ModelOutput
 
 from x2sam.config import WEIGHTS, X2SamConfig
 from x2sam.errors import CheckpointError, InputError
+from x2sam.lean import nothing_on_meta
 from x2sam.model import efficientnet as _registered  # noqa: F401  the small backbone, by its model type
 from x2sam.model.frames import FrameFeatures, PixelDecoder
 from x2sam.model.language import LanguageSide, Prefix, Reading, marker_spans, share
@@ -135,7 +136,8 @@ class X2SamModel(Started, PreTrainedModel):
         """As `transformers`' own; a ``dtype`` the device lacks and a damaged weight file get an `X2SamError`."""
         check_dtype(kwargs.get("dtype"), kwargs.get("device_map"))
         try:
-            model = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+            with nothing_on_meta():
+                model = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
             model.read_apart()
             return model
         except SafetensorError as error:
