@@ -45,10 +45,27 @@ def measure(frames: int) -> None:
     print(json.dumps({"click": click, "film": time.perf_counter() - started}))
 
 
-def run(frames: int, settings: dict[str, str]) -> dict[str, float]:
+def measure_layers(times: int) -> None:
+    """The same of convolutions alone, which takes seconds where the model takes minutes."""
+    import time
+
+    import torch
+
+    import x2sam  # noqa: F401  settles how threads wait
+
+    layer = torch.nn.Conv2d(64, 64, 3, padding=1).requires_grad_(False)
+    picture = torch.ones(1, 64, 56, 56)
+    layer(picture)
+    started = time.perf_counter()
+    for _ in range(times):
+        layer(picture)
+    print(json.dumps({"layers": time.perf_counter() - started}))
+
+
+def run(frames: int, layers: int, settings: dict[str, str]) -> dict[str, float]:
     """One process with these settings."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_", "KMP_"))} | settings
-    words = [sys.executable, __file__, "--measure", "--frames", str(frames)]
+    words = [sys.executable, __file__, "--measure", "--frames", str(frames), "--layers", str(layers)]
     done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -58,14 +75,16 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--busy", type=int, default=os.cpu_count() or 2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--layers", type=int, default=0, help="Convolutions to time instead of the model.")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        measure(arguments.frames)
+        measure_layers(arguments.layers) if arguments.layers else measure(arguments.frames)
         return
     print(f"{os.cpu_count()} cores, load before: {os.getloadavg()[0]:.1f}")
     for beside in (0, arguments.busy):
-        best = {name: {"click": float("inf"), "film": float("inf")} for name in POLICIES}
+        timed = ("layers",) if arguments.layers else ("click", "film")
+        best = {name: dict.fromkeys(timed, float("inf")) for name in POLICIES}
         with ExitStack() as stack:
             for _ in range(beside):
                 busy = subprocess.Popen([sys.executable, "-c", BUSY])
@@ -73,7 +92,7 @@ def main() -> None:
                 stack.callback(busy.kill)
             for _ in range(arguments.rounds):
                 for name, settings in POLICIES.items():
-                    found = run(arguments.frames, settings)
+                    found = run(arguments.frames, arguments.layers, settings)
                     best[name] = {what: min(seconds, found[what]) for what, seconds in best[name].items()}
         sleeping = best["sleeping (x2sam's)"]
         for name, row in best.items():

@@ -51,13 +51,14 @@ def test_a_command_imports_its_models_lean_and_leaves_everything_as_it_was() -> 
     """In a process of its own, as a command is."""
     code = """
 import sys
-from x2sam.lean import import_models
-import_models()
+from x2sam.lean import lean
+with lean():
+    from x2sam.predictor import X2Sam
+    model = X2Sam.from_pretrained()
 assert "transformers.models.llama.modeling_llama" in sys.modules
 heavy = {"torch._dynamo", "torch.distributed.tensor", "scipy.optimize", "accelerate", "sympy"} & set(sys.modules)
 assert not heavy, heavy
 import torch, transformers
-import x2sam.predictor
 assert torch.distributed.is_available()
 assert transformers.utils.is_scipy_available() and transformers.utils.is_accelerate_available()
 compiled = torch.compile(lambda x: x + 1, backend="eager")

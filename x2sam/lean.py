@@ -2,7 +2,7 @@
 
 Importing any model of transformers brings what training on many machines, tracing and quantised kernels need
 (torch.distributed's tensors, torch._dynamo with sympy, SciPy's optimisers, accelerate): a good part of the time before
-a first answer, and nothing of it is used to give one. While the models are imported here, these say that they are not
+a first answer, and nothing of it is used to give one. While the models are imported and loaded, these say that they are not
 there; afterwards everything is as it was, and whoever wants one of them imports it as ever. A library that is imported
 into somebody's program does not do this: there, all of transformers may be wanted.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -34,18 +34,25 @@ DYNAMO = "torch._dynamo"
 TRACING = f"{DYNAMO}._trace_wrapped_higher_order_op"
 
 
-def import_models() -> None:
-    """Import the models that an answer needs, and little else; plainly where that cannot be done."""
+@contextmanager
+def lean() -> Iterator[None]:
+    """Import the models that an answer needs, and little else; load weights in here, too.
+
+    Plain, where that cannot be done: several processes, or transformers is there already.
+    """
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if several or "transformers" in sys.modules or DYNAMO in sys.modules:
-        return
-    try:
-        with _left_out(), untraced():
-            for name in MODELS:
-                import_module(f"transformers.models.{name}")
-    except Exception:  # another release of either library: whoever needs the models then imports them plainly
-        for name in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
-            del sys.modules[name]
+    with ExitStack() as stack:
+        if not (several or "transformers" in sys.modules or DYNAMO in sys.modules):
+            stack.enter_context(_left_out())
+            stack.enter_context(_untraced())
+            try:
+                for name in MODELS:
+                    import_module(f"transformers.models.{name}")
+            except Exception:  # another release of either library: whoever needs the models then imports them plainly
+                stack.close()
+                for name in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
+                    del sys.modules[name]
+        yield
 
 
 @contextmanager
@@ -57,7 +64,7 @@ def _left_out() -> Iterator[None]:
 
     available = torch.distributed.is_available
     checks = {(place, name): getattr(place, name) for place in (utils, import_utils) for name in LEFT_OUT}
-    torch.distributed.is_available = _no  # type: ignore[assignment]
+    torch.distributed.is_available = _no
     import_utils.is_torch_distributed_available.cache_clear()
     for place, name in checks:
         setattr(place, name, _no)
@@ -71,16 +78,13 @@ def _left_out() -> Iterator[None]:
 
 
 @contextmanager
-def untraced() -> Iterator[None]:
-    """Marks for torch's tracer are left out, and with them its import; where it is there already, nothing happens."""
+def _untraced() -> Iterator[None]:
+    """Marks for torch's tracer are left out, and with them its import."""
     import torch
 
-    if DYNAMO in sys.modules:
-        yield
-        return
     stand_ins = _stand_ins()
     sys.modules.update(stand_ins)
-    torch._dynamo = stand_ins[DYNAMO]  # type: ignore[assignment]
+    torch._dynamo = stand_ins[DYNAMO]
     try:
         yield
     finally:

@@ -159,11 +159,11 @@ class X2Sam:
         if isinstance(image, (list, tuple)):
             if regions is not None and (not isinstance(regions, (list, tuple)) or len(regions) != len(image)):
                 raise InputError(f"Got regions for a list of {len(image)} images", "a list with an entry for each")
-            each = _each(prompt, len(image))
+            each: Any = prompt if _each(prompt, len(image)) else None
             results: list[Result] = []
             for start in range(0, len(image), BATCH):
                 part = slice(start, start + BATCH)
-                asked = prompt[part] if each else prompt
+                asked = each[part] if each else prompt
                 marks = regions[part] if regions is not None else None
                 results += self.segment_batch(image[part], asked, task, marks, **options)
             return results

@@ -27,7 +27,7 @@ from x2sam.inputs import (
     read_shapes,
     split_inputs,
 )
-from x2sam.lean import import_models, untraced
+from x2sam.lean import lean
 from x2sam.media.opening import Clip, open_media
 from x2sam.names import cache_folder
 from x2sam.requests import guess
@@ -367,18 +367,15 @@ class _Report:
         self.language_frames = self.mask_frames = 0
 
     def load(self, settings: Settings) -> X2Sam:
-        import_models()
-        from transformers.utils import logging
-
-        from x2sam.predictor import RANDOM, X2Sam
-
-        if not console.is_terminal or console.quiet:
-            logging.disable_progress_bar()
-
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), lean():
             warnings.simplefilter("ignore")  # said below, for both ways to come by it
-            with untraced():
-                predictor = X2Sam.from_pretrained(settings.model, settings.device, settings.dtype, **settings.changes)
+            from transformers.utils import logging
+
+            from x2sam.predictor import RANDOM, X2Sam
+
+            if not console.is_terminal or console.quiet:
+                logging.disable_progress_bar()
+            predictor = X2Sam.from_pretrained(settings.model, settings.device, settings.dtype, **settings.changes)
         self.loaded = time.perf_counter() - self.start
         if predictor.name == "tiny":
             _note(RANDOM)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,7 +130,8 @@ class Segment:
 class Arrays:
     """What segments are, as arrays with a row for each; `FrameResult` and `Result` have them."""
 
-    segments: tuple[Segment, ...]
+    segments: Any
+    """Of `Segment`."""
 
     @property
     def masks(self) -> BoolMask:

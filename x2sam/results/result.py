@@ -53,7 +53,7 @@ class Result(Arrays):
     def _size(self) -> tuple[int, int]:
         return self.clip.size
 
-    @cached_property  # type: ignore[override]
+    @cached_property
     def segments(self) -> tuple[Segment, ...]:
         """All segments of all frames."""
         return tuple(segment for frame in self.frames for segment in frame.segments)
