@@ -3,8 +3,8 @@
 Importing any model of transformers brings what training on many machines, tracing and quantised kernels need
 (torch.distributed's tensors, torch._dynamo with sympy, SciPy's optimisers, accelerate): a good part of the time before
 a first answer, and nothing of it is used to give one. While models are imported and loaded, these say that they are
-not there; afterwards everything is as it was, and whoever wants one of them imports it as ever. A library that is imported
-into somebody's program does not do this: there, all of transformers may be wanted.
+not there; afterwards everything is as it was, and whoever wants one of them imports it as ever. A library that is
+imported into somebody's program does not do this: there, all of transformers may be wanted.
 """
 
 from __future__ import annotations
