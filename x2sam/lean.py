@@ -1,7 +1,7 @@
 """A lean import of transformers, for a command that answers and ends.
 
 Importing any model of transformers brings what training on many machines, tracing and quantised kernels need
-(torch.distributed's tensors, torch._dynamo with sympy, SciPy's optimisers, accelerate): a good part of the time before
+(torch.distributed's tensors, torch._dynamo, SciPy's optimisers, accelerate): a good part of the time before
 a first answer, and nothing of it is used to give one. While models are imported and loaded, these say that they are
 not there; afterwards everything is as it was, and whoever wants one of them imports it as ever. A library that is
 imported into somebody's program does not do this: there, all of transformers may be wanted.
