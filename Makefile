@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-newest lint browser clean
+.PHONY: demo test test-all test-newest lint browser docs clean
 .DELETE_ON_ERROR:
 
 # constraints.txt names the versions that the tests were last seen to pass with; a plain `pip install x2sam` is freer.
@@ -29,7 +29,8 @@ lint: $(VENV)/.dev
 # The tests of the web page need Chromium. It is installed where that can be done; else they are skipped.
 browser:
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
-	{ test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq chromium; } || \
+	{ test "$$(id -u)" = 0 && apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium > .chromium.log 2>&1; } || \
 	echo "Chromium is not on the PATH and cannot be installed here, so the tests of the web page are skipped."
 
 test: lint browser
@@ -46,5 +47,11 @@ test-newest: browser
 	$(VENV)-newest/bin/python -m pip list --format freeze
 	$(VENV)-newest/bin/python -m pytest -n auto --dist loadfile
 
+# The documentation as a site, in site/; every warning (a link that leads nowhere, a page left out) is an error.
+docs: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html"
+
 clean:
-	rm -rf $(VENV) $(VENV)-newest outputs build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-newest outputs site build dist *.egg-info .chromium.log

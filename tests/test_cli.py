@@ -132,6 +132,108 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["the cat", "{media}/one.png"], 'Did you mean this?  x2sam "{media}/one.png" "the cat"'),
+        (["evalute", "world"], "Did you mean this?  x2sam evaluate world"),
+        (["{media}/onee.png", "the cat"], "Did you mean {media}/one.png?"),
+        (["{media}/one.png", "cat", "--format", "foo"], "Got the format 'foo'"),
+        (["{media}/one.png", "cat", "--task", "img_reffseg"], "Did you mean img_refseg"),
+        (["{media}/one.png", "cat", "--task", "vid_refseg"], "Did you mean img_refseg?"),
+        (["{media}/one.png", "--box", "1,2,3"], "x0,y0,x1,y1"),
+        (["{media}/one.png", "--point", "900,10"], "900"),
+        (["{media}/one.png", "--mask", "nowhere.png"], "Got --mask 'nowhere.png'"),
+        (["{media}/one.png", "cat", "--form", "panoptc"], "Did you mean panoptic?"),
+        (["{media}/one.png", "cat", "--kind", "film"], "Got --kind film"),
+        (["{media}/one.png", "cat", "--threshold", "2"], "threshold"),
+        (["{media}/one.png", "cat", "--threads", "0"], "Got 0 threads"),
+        (["{media}/one.png", "cat", "-o", "{media}/one.png/results"], "to write to"),
+        (["chat", "missing.png", "What?"], "missing.png"),
+        (["evaluate", "world/img_refsegg"], "img_refseg"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_what_can_be_judged_is_judged_before_a_model_is_loaded(
+    arguments: list[str], message: str, media: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from x2sam.predictor import X2Sam
+
+    monkeypatch.setattr(X2Sam, "from_pretrained", lambda *_, **__: pytest.fail("a model was loaded"))
+    code, _, err = run([a.replace("{media}", str(media)) for a in arguments], capsys)
+    assert code == 2
+    assert message.replace("{media}", str(media)) in err
+    assert err.count("x2sam: ") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "task", "names"),
+    [
+        (["the cat"], "img_refseg", ["the cat"]),
+        (["cat, stuff: wall"], "img_genseg", ["cat", "wall"]),
+        (["-p", "cat", "-p", "dog"], "img_genseg", ["cat", "dog"]),
+        (["What is red, and round?"], "img_reaseg", ["What is red, and round?"]),
+        (["the red, round cup", "--task", "img_refseg"], "img_refseg", ["the red, round cup"]),
+    ],
+    ids=str,
+)
+def test_a_dry_run_says_what_an_input_is_taken_for(
+    words: list[str], task: str, names: list[str], media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    code, (line,), err = run([media / "one.png", *words, "--dry-run", "-o", out, "-f", "coco"], capsys)
+    assert code == 0, err
+    assert (line["kind"], line["size"], line["frames"]) == ("image", [140, 90], 1)
+    assert (line["task"], line["names"]) == (task, names)
+    assert line["outputs"] == [str(out / "one.coco.json")]
+    assert not out.exists()
+
+
+def test_quiet_says_nothing_but_results_and_verbose_says_more(
+    media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [media / "one.png", "cat, dog", "-o", tmp_path, "-f", "coco", "--overwrite", *TINY]
+    code, (line,), err = run([*words, "-q"], capsys)
+    assert (code, err, line["task"]) == (0, "", "img_genseg")
+    code, _, err = run([*words, "-v"], capsys)
+    assert code == 0
+    assert "taken for image, img_genseg, ['cat', 'dog']" in err
+    assert "1 threads" in err
+
+
+def test_help_shows_the_main_form_and_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"], capsys)[0] == 0
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[0].startswith("Usage: x2sam PHOTO_OR_FILM")
+    assert shown.count("  x2sam ") >= 3
+    assert set(cli.COMMANDS) == {line.split()[0] for line in shown.partition("Commands:")[2].splitlines() if line}
+    for command in ("segment", "track"):
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+        shown = capsys.readouterr().out
+        assert "Images, videos, folders of frames" in shown
+        assert ("--kind" in shown) is (command == "segment")
+
+
+def test_track_takes_a_picture_for_a_film(media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, (line,), err = run(["track", media / "clip.mp4", "the cat", "-o", tmp_path, *TINY], capsys)
+    assert (code, line["task"], line["frames"]) == (0, "vid_refseg", 4), err
+
+
+def test_shells_complete_commands_tasks_and_formats(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words, wanted in (("x2sam eva", "evaluate"), ("x2sam a.png --task img_ref", "img_refseg")):
+        monkeypatch.setenv("_X2SAM_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+        with pytest.raises(SystemExit):
+            cli.main([])
+        assert wanted in capsys.readouterr().out.split()
+
+
 def test_ctrl_c_keeps_what_is_finished(
     media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

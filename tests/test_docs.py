@@ -71,8 +71,13 @@ def test_tables_are_complete(name: str) -> None:
 
 def test_links_lead_somewhere() -> None:
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")):
-        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]+))?\)", page.read_text()):
             assert "://" in target or (page.parent / target).exists(), (page.name, target)
+            if anchor and "://" not in target:
+                text = (page.parent / target).read_text() if target else page.read_text()
+                titles = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+                heads = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+                assert anchor in heads, (page.name, target, anchor)
 
 
 def test_make_demo_says_what_it_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,4 +87,24 @@ def test_make_demo_says_what_it_runs(folder: Path, capsys: pytest.CaptureFixture
     said = capsys.readouterr().out
     assert "random weights" in said or "with nano" in said
     assert len(list((folder / "outputs" / "demo").glob("photo-*.png"))) == 4
-    assert (folder / "outputs" / "demo" / "clip.mp4").stat().st_size > 0
+    assert (folder / "outputs" / "demo" / "film.mp4").stat().st_size > 0
+    assert (folder / "outputs" / "demo" / "film.webp").stat().st_size > 0
+
+
+def test_the_notebook_runs(folder: Path) -> None:
+    """On the random model; what it prints is for people."""
+    nbclient = pytest.importorskip("nbclient")
+    nbformat = pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    notebook = nbformat.read(ROOT / "examples" / "first_steps.ipynb", as_version=4)
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("from_pretrained()", 'from_pretrained("tiny", device="cpu")')
+    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder)}}).execute()
+    assert (folder / "cat.png").exists()
+    assert "img_refseg" in str(notebook.cells[3].outputs)
+
+
+def test_the_site_has_every_page() -> None:
+    """`make docs` fails for one that is left out; this says so without building it."""
+    site = (ROOT / "mkdocs.yml").read_text()
+    assert all(page.name in site for page in (ROOT / "docs").glob("*.md"))

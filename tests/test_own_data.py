@@ -326,3 +326,54 @@ def test_the_layout_of_coco(tmp_path: Path) -> None:
         (tmp_path / part / f"instances_{part}.json").rename(tmp_path / "annotations" / f"instances_{part}.json")
     assert open_own(tmp_path).lengths["img_genseg"] == open_own(tmp_path, "val").lengths["img_genseg"] == 2
     assert problems(tmp_path) == []
+
+
+def command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, list[dict[str, Any]], str]:
+    """Exit code, json lines, stderr."""
+    code = 0
+    try:
+        cli.main(arguments)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    out, err = capsys.readouterr()
+    return code, [json.loads(line) for line in out.splitlines() if line.startswith("{")], err
+
+
+def test_the_same_folder_is_checked_previewed_trained_on_and_evaluated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = tmp_path / "mine", tmp_path / "run"
+    coco(data)
+    code, (line,), err = command(["data", "check", str(data)], capsys)
+    assert (code, line["problems"]) == (0, 0), err
+    code, (line,), err = command(["data", "preview", str(data), "-o", str(tmp_path / "sheet.png")], capsys)
+    assert code == 0, err
+    assert min(Image.open(line["outputs"][0]).size) > 200
+    settings = [f"out={run}", "init=", "preset=tiny", "updates=1", "image_batch=2", "workers=0", "lora_rank=2"]
+    code, (line,), err = command(["train", "finetune", "--data", str(data), *settings, "validation_samples=1"], capsys)
+    assert code == 0, err
+    assert "img_genseg: 11 to train on, 1 to validate" in err
+    assert "objects: cup 10, spoon 4" in err
+    assert all(len(pair) == 2 for numbers in line["before_and_after"].values() for pair in numbers.values())
+    assert Path(line["picture"]).exists()
+    out = tmp_path / "scores"
+    code, _, err = command(["evaluate", str(data), "--model", "tiny", "--out", str(out)], capsys)
+    assert code == 0, err
+    numbers = json.loads((out / "results.json").read_text())["splits"]
+    assert set(numbers) == {"mine/img_genseg", "mine/img_intseg"}
+    assert all(split["numbers"] and not split["errors"] for split in numbers.values())
+
+
+def test_an_unknown_category_is_told_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coco(tmp_path / "mine")
+    file = tmp_path / "mine" / "annotations.json"
+    content = json.loads(file.read_text())
+    content["annotations"][3]["category_id"] = 77
+    file.write_text(json.dumps(content))
+    code, lines, err = command(["train", "finetune", "--data", str(tmp_path / "mine"), f"out={tmp_path / 'r'}"], capsys)
+    assert (code, lines) == (2, [])
+    assert "77" in err
+    assert "nothing was trained" in err
+    assert not (tmp_path / "r").exists()

@@ -21,13 +21,13 @@ ROOT = Path(x2sam.__file__).parent
 
 # fmt: off
 ORDER = [
-    "version", "errors", "names", "masks", "types", "tasks", "config",
+    "version", "errors", "threads", "names", "masks", "types", "tasks", "config",
     "signatures", "media", "regions", "sam_prompts", "marks", "prompts", "requests", "vision", "processing",
     "model", "released", "checkpoints", "decoding", "results", "client",
     "tracking", "speed", "predictor", "bench",
     "data", "metrics", "benchmarks", "evaluate",
     "train", "serve", "integrations",
-    "runner", "cli",
+    "inputs", "usage", "bench_cli", "runner", "cli",
 ]
 # fmt: on
 """A block (module or folder) imports only from blocks that stand before it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -325,3 +326,38 @@ def test_threads_on_one_session_get_the_answers_of_one_thread(model: X2Sam) -> N
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_results_as_arrays_and_in_a_line(tmp_path: Path) -> None:
+    """A row for each segment; no run lengths in what is printed."""
+    model = X2Sam.from_pretrained("tiny", device="cpu")
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    result = model.segment(pixels, ["cat", "dog"], threshold=0.0)
+    count = len(result.segments)
+    assert count
+    assert (result.masks.shape, result.boxes.shape, result.scores.shape) == ((count, 30, 40), (count, 4), (count,))
+    assert (result.masks == np.stack([s.mask for s in result.segments])).all()
+    assert result.labels == [s.label for s in result.segments]
+    assert result.ids.tolist() == [s.object_id for s in result.segments]
+    assert result.frames[0].masks.shape == result.masks.shape
+    assert result.plot().shape == (30, 40, 3)
+    for told in (result, result.frames[0], result.segments[0]):
+        assert "\n" not in repr(told)
+        assert "counts" not in repr(told)
+    nothing = model.segment(pixels, "the cat", threshold=1.0)
+    assert (nothing.masks.shape, nothing.boxes.shape, nothing.found) == ((0, 30, 40), (0, 4), False)
+    assert "nothing found" in repr(nothing)
+
+
+def test_a_list_of_pictures_is_a_batch() -> None:
+    model = X2Sam.from_pretrained("tiny", device="cpu")
+    pictures = [np.random.default_rng(i).integers(0, 256, (30, 40 + i, 3), dtype=np.uint8) for i in range(10)]
+    results = model.segment(pictures, "the cat", threshold=0.0)
+    assert [r.clip.size for r in results] == [(30, 40 + i) for i in range(10)]
+    assert {r.task for r in results} == {"img_refseg"}
+    one = model.segment(pictures[9], "the cat", threshold=0.0)
+    assert np.allclose(one.scores, results[9].scores, atol=1e-5)
+    marked = model.segment(pictures[:2], regions=[(5, 5), {"box": (1, 1, 9, 9)}], threshold=0.0)
+    assert [r.prompt.regions[0].kind for r in marked] == ["point", "box"]
+    with pytest.raises(InputError, match="an entry for each"):
+        model.segment(pictures[:2], regions=(5, 5, 9))

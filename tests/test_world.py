@@ -13,12 +13,11 @@ import pytest
 
 from x2sam.data.world import World
 from x2sam.data.world.facts import Facts
-from x2sam.data.world.photos import photo
 from x2sam.data.world.preview import contact_sheet
 from x2sam.data.world.questions import USES
 from x2sam.data.world.scene import MIN_VISIBLE, Scene
 from x2sam.data.world.vocabulary import COLOURS, GROUP_NOUNS, STUFF, TEXTURES, THINGS, held_back
-from x2sam.errors import InputError, MissingExtraError
+from x2sam.errors import InputError
 from x2sam.prompts import conversation
 from x2sam.tasks import TASKS, get_task
 from x2sam.types import Sample
@@ -74,13 +73,6 @@ def test_another_world_is_another(train: World, other: dict):
 def test_refuses_a_world_that_cannot_be(wrong: dict):
     with pytest.raises(InputError):
         World(**wrong)
-
-
-def test_without_scikit_image_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "skimage", None)
-    photo.cache_clear()
-    with pytest.raises(MissingExtraError, match=r"x2sam\[train\]"):
-        photo("coffee")
 
 
 # --- every task -------------------------------------------------------------------------------------------------------

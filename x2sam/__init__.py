@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from x2sam.threads import wait_asleep
 from x2sam.version import __version__
+
+wait_asleep()
 
 if TYPE_CHECKING:
     from x2sam.config import X2SamConfig as X2SamConfig

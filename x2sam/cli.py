@@ -6,65 +6,85 @@ Heavy imports happen inside the commands, so that ``--help`` is instant.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Optional, get_type_hints
 
 import typer
 
+from x2sam.bench_cli import app as bench
 from x2sam.data.cli import app as data
 from x2sam.errors import InputError, MissingExtraError, X2SamError
+from x2sam.threads import use_threads
+from x2sam.usage import (
+    Boxes,
+    Changes,
+    Device,
+    DType,
+    Formats,
+    Inputs,
+    MainForm,
+    Masks,
+    MaybeNumber,
+    MaybeText,
+    MaybeTexts,
+    Model,
+    Out,
+    Points,
+    Prompts,
+    Quiet,
+    Scribbles,
+    TaskName,
+    Threads,
+    Verbose,
+)
 
 app = typer.Typer(
     name="x2sam",
+    cls=MainForm,
     help="Any segmentation in images and videos: words, clicks, boxes, scribbles or masks in; text and masks out.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Inputs = Annotated[
-    list[str],
-    typer.Argument(
-        help="Images, videos, folders of frames, URLs or globs; then what to segment, each in quotes.",
-        show_default=False,
-    ),
-]
-Model = Annotated[str, typer.Option("--model", "-m", help="auto, nano, 4b, tiny, a folder, or a Hub name.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps ...")]
-DType = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16")]
-# typer reads these annotations at run time, and Python 3.10 must be able to evaluate them.
-MaybeText = Optional[str]  # noqa: UP045
-MaybeNumber = Optional[float]  # noqa: UP045
-MaybeTexts = Optional[list[str]]  # noqa: UP045
-Changes = Annotated[
-    MaybeTexts,
-    typer.Option("--set", help="key=number of the model: image_size=128, memory_levels=0, memory_size=0 ..."),
-]
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from x2sam.version import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Any segmentation in images and videos: words, clicks, boxes, scribbles or masks in; text and masks out."""
 
 
 @app.command()
 def segment(
     inputs: Inputs,
-    prompt: Annotated[
-        MaybeTexts, typer.Option("--prompt", "-p", help="What to segment; several times for several categories.")
-    ] = None,
-    point: Annotated[MaybeTexts, typer.Option(help="x,y of the object; x,y,- says: not this. Repeat for more.")] = None,
-    box: Annotated[MaybeTexts, typer.Option(help="x0,y0,x1,y1 around an object. Repeat for more objects.")] = None,
-    scribble: Annotated[MaybeTexts, typer.Option(help="Picture whose drawn pixels mark an object.")] = None,
-    mask: Annotated[MaybeTexts, typer.Option(help="Picture (or DAVIS palette) with the object's mask.")] = None,
+    prompt: Prompts = None,
+    point: Points = None,
+    box: Boxes = None,
+    scribble: Scribbles = None,
+    mask: Masks = None,
     frame: Annotated[int, typer.Option(help="Frame of the video that the regions are on.")] = 0,
-    task: Annotated[MaybeText, typer.Option(help="A row of: x2sam tasks. Inferred if left out.")] = None,
-    out: Annotated[
-        MaybeText, typer.Option("--out", "-o", help="Folder (or file, for one input) for the results.")
-    ] = None,
-    format: Annotated[
-        MaybeTexts, typer.Option("--format", "-f", help="overlay, coco, yolo, davis, panoptic, ...; repeat for more.")
-    ] = None,
+    task: TaskName = None,
+    out: Out = None,
+    format: Formats = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over results that are there already.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what each input would be taken for, and what would be written.")
+    ] = False,
     threshold: Annotated[MaybeNumber, typer.Option(help="Score that a segment needs, 0 to 1.")] = None,
     mask_threshold: Annotated[float, typer.Option(help="Probability that a pixel needs, 0 to 1.")] = 0.5,
     form: Annotated[str, typer.Option(help="Of categories: panoptic, instance or semantic.")] = "panoptic",
@@ -79,30 +99,44 @@ def segment(
     model: Model = "auto",
     device: Device = "auto",
     dtype: DType = "auto",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Segment images and videos. The task is inferred from what is given."""
+    use_threads(threads)
     from x2sam import runner
 
     shapes = {"point": point, "box": box, "scribble": scribble, "mask": mask}
-    media, trailing = runner.split_inputs(inputs, asked=bool(prompt or any(shapes.values()) or task or resume))
     runner.segment(
-        media,
-        [*trailing, *(prompt or [])],
+        inputs,
+        prompt or [],
         {name: values for name, values in shapes.items() if values},
         runner.Settings(
             *(model, device, dtype, task, kind, fps, frame, identity, out, tuple(format or ()), overwrite),
-            _changes(settings),
-            save_state,
-            resume,
+            *(_changes(settings), quiet, verbose, save_state, resume),
         ),
         {"threshold": threshold, "mask_threshold": mask_threshold, "form": form, "protocol": protocol, "every": every},
+        COMMANDS,
+        dry_run,
     )
 
 
-@app.command()
-def track(context: typer.Context) -> None:
-    """Segment videos: `segment --kind video`, with the same options."""
-    raise AssertionError(context)  # main() rewrites it
+def track(**values: Any) -> None:
+    """Segment videos, and animations as videos; of single images, films of one frame."""
+    segment(**values, kind="video")
+
+
+def _as_segment(command: Any) -> Any:
+    """The same options as `segment`, without ``--kind``."""
+    own, hints = inspect.signature(segment), get_type_hints(segment, include_extras=True)
+    hints.pop("kind")
+    kept = [p.replace(annotation=hints[name]) for name, p in own.parameters.items() if name in hints]
+    command.__signature__, command.__annotations__ = own.replace(parameters=kept), hints
+    return command
+
+
+app.command("track")(_as_segment(track))
 
 
 @app.command()
@@ -113,11 +147,15 @@ def chat(
     model: Model = "auto",
     device: Device = "auto",
     dtype: DType = "auto",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Talk about an image or a video."""
+    use_threads(threads)
     from x2sam import runner
 
-    runner.chat(media, message, max_new_tokens, runner.Settings(model, device, dtype))
+    runner.chat(media, message, max_new_tokens, runner.Settings(model, device, dtype, quiet=quiet, verbose=verbose))
 
 
 @app.command()
@@ -181,7 +219,10 @@ def train(
 
 @app.command()
 def evaluate(
-    splits: Annotated[list[str], typer.Argument(help="Splits of: x2sam data list; world, world/TASK, or photos.")],
+    splits: Annotated[
+        list[str],
+        typer.Argument(help="Splits of: x2sam data list; world, world/TASK, photos, or a folder of own data."),
+    ],
     root: Annotated[Optional[Path], typer.Option(help="Folder of the data sets.")] = None,  # noqa: UP045
     all_tasks: Annotated[bool, typer.Option("--all-tasks", "--all", help="All splits of world, or photos.")] = False,
     out: Annotated[
@@ -200,11 +241,17 @@ def evaluate(
     model: Model = "auto",
     device: Device = "auto",
     dtype: DType = "auto",
+    threads: Threads = None,
 ) -> None:
     """Score a model on data sets; exit code 1 where a sample failed."""
+    use_threads(threads)
     from x2sam.evaluate.command import exit_code, run
+    from x2sam.evaluate.splits import find_split, names_of
     from x2sam.predictor import X2Sam
 
+    for name in splits:  # before the model is loaded
+        for row in names_of(name, all_tasks):
+            find_split(row)
     loaded = X2Sam.from_pretrained(model, device=device, dtype=dtype, **_changes(settings))
     scores = run(splits, root, loaded, out, protocol, limit, all_tasks, seed, part, size, frames, identity)  # type: ignore[arg-type]
     sys.exit(exit_code(scores))
@@ -229,8 +276,10 @@ def serve(
     model: Model = "auto",
     device: Device = "auto",
     dtype: DType = "auto",
+    threads: Threads = None,
 ) -> None:
     """Serve the page and the REST interface."""
+    use_threads(threads)
     try:
         from x2sam.serve import command
     except ModuleNotFoundError as error:
@@ -255,70 +304,6 @@ def mcp_server(
     mcp.run_stdio(model, device, dtype, read_limits(limit or ()))
 
 
-bench = typer.Typer(help="Speed and memory on this machine.", no_args_is_help=True)
-app.add_typer(bench, name="bench")
-
-
-@bench.callback()
-def _bench() -> None:
-    """One measurement a command; a json line each."""
-
-
-@bench.command("segment")
-def bench_segment(
-    encoder: Annotated[str, typer.Option(help="hiera-tiny, hiera-large, nano or 4b.")] = "nano",
-    size: Annotated[int, typer.Option(help="Pixels a side of the mask branch; 0: the encoder's own.")] = 0,
-    queries: Annotated[int, typer.Option(help="0: the encoder's own.")] = 0,
-    frames: Annotated[int, typer.Option(help="Frames to segment.")] = 16,
-    memory: Annotated[int, typer.Option(help="Frames remembered; -1: the encoder's own.")] = -1,
-    level: Annotated[
-        Optional[list[int]],  # noqa: UP045
-        typer.Option(help="Level that remembers, 0 (coarsest) to 2; repeat for more; by default the encoder's own."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16")] = "float32",
-) -> None:
-    """Seconds, memory and arithmetic a frame of the mask side, with random weights."""
-    import dataclasses
-    import json
-
-    from x2sam import bench as measuring
-
-    found = measuring.bench_segment(encoder, size, queries, frames, memory, level or (), device, dtype)
-    print(json.dumps(dataclasses.asdict(found)))
-
-
-@bench.command("objects")
-def bench_objects(
-    count: Annotated[
-        Optional[list[int]],  # noqa: UP045
-        typer.Option(help="Number of objects; repeat for more. By default 1, 4, 16, 64 and 128."),
-    ] = None,
-    frames: Annotated[int, typer.Option(help="Frames that are timed.")] = 8,
-    size: Annotated[int, typer.Option(help="Pixels a side of the generated film.")] = 480,
-    per_frame: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(help="Objects that are decoded on a frame; 0: all of them."),
-    ] = None,
-    processor_time: Annotated[bool, typer.Option(help="Time of the processor, where other work runs.")] = False,
-    model: Model = "auto",
-    device: Device = "auto",
-) -> None:
-    """Frames a second with objects that are clicked one after the other; a json line each."""
-    import dataclasses
-    import json
-    import time
-
-    from x2sam.benchmarks.objects import COUNTS, bench_objects
-    from x2sam.predictor import X2Sam
-
-    options = {} if per_frame is None else {"per_frame": per_frame or None}
-    clock = time.process_time if processor_time else time.perf_counter
-    loaded = X2Sam.from_pretrained(model, device=device)
-    for row in bench_objects(loaded, count or COUNTS, frames, size, clock, **options):
-        print(json.dumps(dataclasses.asdict(row)))
-
-
 def _changes(settings: list[str] | None) -> dict[str, Any]:
     """``key=1`` and ``key=0,1`` as keyword arguments of `X2Sam.from_pretrained`."""
     changes: dict[str, Any] = {}
@@ -331,25 +316,21 @@ def _changes(settings: list[str] | None) -> dict[str, Any]:
     return changes
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Entry point. A first word that is no verb is an input of `segment`."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    verbs = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    verbs |= {group.name for group in app.registered_groups if group.name}
-    if words and words[0] not in verbs and words[0] not in ("-h", "--help", "--version"):
-        words.insert(0, "segment")
-    if words and words[0] == "track" and not {"-h", "--help"} & set(words):
-        words[:1] = ["segment", "--kind", "video"]
-    if words == ["--version"]:
-        from x2sam.version import __version__
+app.add_typer(bench, name="bench")
+app.add_typer(data, name="data")
 
-        print(__version__)
-        return
+COMMANDS = ("segment", "track", "chat", "tasks", "pull", "train", "evaluate", "serve", "bench", "data")
+"""What may have been meant by a first word that is no file; a test keeps it true."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: every `X2SamError` is one line and exit code 2."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8; json escapes them the same way
         with suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        app(words, standalone_mode=True)
+        app(words, prog_name="x2sam", standalone_mode=True)
     except X2SamError as error:
         print(f"x2sam: {error}", file=sys.stderr)
         sys.exit(2)
@@ -364,8 +345,6 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"x2sam: Got {str(error.filename)!r}, which cannot be used ({error.strerror}).", file=sys.stderr)
         sys.exit(2)
 
-
-app.add_typer(data, name="data")
 
 if __name__ == "__main__":
     main()

@@ -20,7 +20,7 @@ class X2SamError(Exception):
         if expected:
             parts.append(f"Expected {expected.rstrip('.')}.")
         if hint:
-            parts.append(hint.rstrip(".") + ".")
+            parts.append(hint if hint.endswith("?") or "?  " in hint else hint.rstrip(".") + ".")
         super().__init__(" ".join(parts))
 
 
@@ -49,5 +49,18 @@ class MissingExtraError(X2SamError, ImportError):
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
             f"This needs the package {package!r}, which is not installed",
-            hint=f"Install it with: pip install 'x2sam[{extra}]'",
+            hint=f"Install it with: {install_line(package, extra)} (the extra x2sam[{extra}])",
         )
+
+
+def install_line(package: str, extra: str) -> str:
+    """A command that installs what an extra needs, wherever x2sam itself came from."""
+    import re
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        needs = [need.partition(";") for need in requires("x2sam") or ()]
+    except PackageNotFoundError:
+        needs = []
+    wanted = [name.strip() for name, _, marker in needs if re.search(rf"extra\s*==\s*['\"]{extra}['\"]", marker)]
+    return "pip install " + " ".join(f"'{name}'" for name in wanted or [package])

@@ -44,6 +44,8 @@ LOADING = {
     *("ignore_mismatched_sizes", "state_dict", "proxies"),
 }
 """Arguments of transformers' ``from_pretrained``."""
+BATCH = 8
+"""Images that `segment` puts through the network together, at most."""
 RANDOM = "'tiny' has random weights; everything runs, but the masks mean nothing"
 
 
@@ -163,11 +165,12 @@ class X2Sam:
         regions: Any = None,
         task: str | None = None,
         **options: Any,
-    ) -> Result:
-        """Segment one image (or a whole clip).
+    ) -> Any:
+        """Segment one image (or a whole clip), or a list of images.
 
         Args:
-            image: a path, URL, bytes, array, PIL image ...
+            image: a path, URL, bytes, array, PIL image ...; a list of such is a batch of pictures, with a `Result` for
+                each (a film that is a list of frames goes to `track`).
             prompt: a phrase, a question, a list of category names; None describes the image with masks.
             regions: points, boxes, scribbles, polygons, masks (`requests.make_request` lists the forms).
             task: a name of the task table; None infers it from what is given.
@@ -175,8 +178,20 @@ class X2Sam:
                 ``max_new_tokens``.
 
         Returns:
-            Text and segments; ``result.found`` is False where nothing of what was asked for is there.
+            A `Result` (of a list: a list of them): text and segments; ``result.found`` is False where nothing of what
+            was asked for is there.
         """
+        if isinstance(image, (list, tuple)):
+            if regions is not None and (not isinstance(regions, (list, tuple)) or len(regions) != len(image)):
+                raise InputError(f"Got regions for a list of {len(image)} images", "a list with an entry for each")
+            each: Any = prompt if _each(prompt, len(image)) else None
+            results: list[Result] = []
+            for start in range(0, len(image), BATCH):
+                part = slice(start, start + BATCH)
+                asked = each[part] if each else prompt
+                marks = regions[part] if regions is not None else None
+                results += self.segment_batch(image[part], asked, task, marks, **options)
+            return results
         return self.open(image).segment(prompt, regions, task, **options)
 
     def track(

@@ -14,7 +14,6 @@ from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from x2sam.errors import InputError
 from x2sam.masks import RLE, BoolMask
@@ -145,6 +144,8 @@ def _number(text: str, whole: str) -> float:
 
 def grown(boxes: BoolMask, share: float) -> BoolMask:
     """Filled boxes ``[H, W]``, each with ``share`` of its sides more at every side."""
+    from scipy import ndimage  # slow to import; most who read regions need nothing of it
+
     out = np.zeros_like(boxes)
     for window in ndimage.find_objects(ndimage.label(boxes)[0]):
         margins = [round(share * (s.stop - s.start)) for s in window]
@@ -163,6 +164,8 @@ def synthesize(mask: BoolMask, kind: RegionKind, rng: np.random.Generator) -> Bo
     of the piece's box; a *box* the filled box, 0.9 to 1.1 times as large; a *mask* the piece, blurred and cut at the
     blur's mean.
     """
+    from scipy import ndimage
+
     if kind not in get_args(RegionKind):
         raise InputError(f"Got the kind of region {kind!r}", f"one of: {', '.join(get_args(RegionKind))}")
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
@@ -206,6 +209,8 @@ def _synthesize_box(out: BoolMask, window: Window, piece: BoolMask, rng: np.rand
 
 
 def _synthesize_mask(out: BoolMask, window: Window, piece: BoolMask, rng: np.random.Generator) -> None:
+    from scipy import ndimage
+
     sigma, reach = 2.0, 8  # beyond 4 sigma the blur is cut off, so a crop with this margin equals the whole frame
     y0, x0 = (max(s.start - reach, 0) for s in window)
     y1, x1 = (min(s.stop + reach, side) for s, side in zip(window, out.shape, strict=True))

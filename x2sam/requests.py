@@ -43,6 +43,13 @@ def _is_marked(text: str) -> bool:
     return bool(_MARK.search(text.strip(_QUOTES) if text[:1] in _QUOTES else text))
 
 
+def listed(text: str) -> list[str]:
+    """The names in a text with commas that is no question; empty where it is no such list."""
+    if "," not in text or is_question(text):
+        return []
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def guess(text: str) -> str:
     """What a text is taken for without saying so itself, for people; empty where nothing was guessed."""
     if not is_question(text) or _is_marked(text):

@@ -1,32 +1,42 @@
-"""What the commands do: open each input, run, write, report. Kept apart from `cli.py`, which must import in no time."""
+"""What the commands do: open each input, run, write, report. Whatever can be judged first is (`x2sam.inputs`)."""
 
 from __future__ import annotations
 
-import glob
 import json
-import os
 import sys
 import time
+import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from x2sam.errors import CheckpointError, DataError, InputError, X2SamError
-from x2sam.media.opening import ENDINGS, Clip, open_media
+from x2sam.inputs import (
+    Settings,
+    check_options,
+    check_order,
+    describe,
+    elsewhere,
+    problem_of,
+    read_prompts,
+    read_shapes,
+    split_inputs,
+)
+from x2sam.media.opening import Clip, open_media
 from x2sam.names import cache_folder
-from x2sam.predictor import RANDOM, X2Sam
-from x2sam.regions import parse_box, parse_points
 from x2sam.requests import guess
 from x2sam.results.outputs import Outputs
-from x2sam.results.result import Result
-from x2sam.tracking.session import Session
-from x2sam.tracking.track import Track
+
+if TYPE_CHECKING:
+    from x2sam.predictor import X2Sam
+    from x2sam.results.result import Result
+    from x2sam.tracking.session import Session
+    from x2sam.tracking.track import Track
 
 RELEASED = {"4b": ("hao9610/X2SAM", "Qwen/Qwen3-VL-4B-Instruct")}
 """Names that `pull` knows: the release on the Hub, and the language model it sits on."""
@@ -37,120 +47,111 @@ TOLD = 20
 console = Console(stderr=True)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What holds for all inputs of a run."""
+def _say(text: str) -> None:
+    """A line on stderr, be it ever so quiet; names of files may hold what cannot be printed."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    Console(stderr=True).print(f"x2sam: {text}", markup=False, highlight=False, soft_wrap=True)
 
-    model: str = "auto"
-    device: str = "auto"
-    dtype: str = "auto"
-    task: str | None = None
-    kind: str | None = None
-    fps: float | None = None
-    frame: int = 0
-    identity: Any = "x2sam"
-    out: str | None = None
-    formats: tuple[str, ...] = ()
-    overwrite: bool = False
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    """Further arguments of `X2Sam.from_pretrained`."""
-    save_state: str | None = None
-    """File that the running state of a video is written to at its end."""
-    resume: str | None = None
-    """File with such a state, from which is gone on."""
+
+def _note(text: str) -> None:
+    """The same, where notes are wanted."""
+    if not console.quiet:
+        _say(text)
 
 
 # --- segment -------------------------------------------------------------------------------------------------------
 
 
-FILMS = {
-    *(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".flv"),
-    *(".wmv", ".asf", ".3gp", ".ogv", ".mjpeg", ".mjpg", ".y4m", ".h264", ".hevc", ".ivf", ".dv", ".mxf"),
-}
-"""Usual endings of videos."""
-
-
-def split_inputs(words: Sequence[str], asked: bool = False) -> tuple[list[str], list[str]]:
-    """Media, and the words after the last of them, which say what to segment. Globs are expanded.
-
-    The first word is a medium. If nothing else says what to segment (``asked``), the last one is not, unless it can be
-    nothing else: a word may be called as a file or folder that happens to lie there.
-    """
-    protected = len(words) - 1 if len(words) > 1 and not asked else len(words)
-    media_at = [i for i, w in enumerate(words) if _names_media(w) or (i < protected and _may_be_medium(w, words[:i]))]
-    last = max(media_at, default=0)
-    media: list[str] = []
-    for word in words[: last + 1]:
-        found = [] if os.path.lexists(word) else _globbed(word)
-        media += found or [word]
-    trailing = list(words[last + 1 :])
-    for word in trailing:
-        if os.path.lexists(word):
-            _say(f"{word!r} is taken for what to segment, though there is such a file; write ./{word} for the file")
-    return media, trailing
-
-
-def _names_media(word: str) -> bool:
-    """It is a URL, a path or the name of a medium, or a glob of such: not words."""
-    separated = "/" in word or os.sep in word
-    ending = Path(word).suffix.lower() in ENDINGS | FILMS
-    return "://" in word or (ending and " " not in word) or ((separated or ending) and _there(word))
-
-
-def _may_be_medium(word: str, before: Sequence[str]) -> bool:
-    """There is such a file or folder, or it is the number of a camera after such numbers."""
-    return _there(word) or (word.isdigit() and all(w.isdigit() for w in before))
-
-
-def _there(word: str) -> bool:
-    return os.path.lexists(word) or bool(_globbed(word))
-
-
-def _globbed(word: str) -> list[str]:
-    return sorted(glob.glob(word, recursive=True)) if glob.has_magic(word) else []
-
-
-def _say(text: str) -> None:
-    """A line on stderr; names of files may hold what cannot be printed."""
-    text = text.encode("utf-8", "backslashreplace").decode()
-    console.print(f"x2sam: {text}", markup=False, highlight=False, soft_wrap=True)
-
-
 def segment(
-    media: Sequence[str],
+    words: Sequence[str],
     prompts: Sequence[str],
     shapes: dict[str, list[str]],
     settings: Settings,
     options: dict[str, Any],
+    commands: Sequence[str] = (),
+    dry: bool = False,
 ) -> None:
-    """Segment every input; one that fails is reported and leaves the others unharmed."""
+    """Segment every input; one that fails is reported and leaves the others unharmed.
+
+    words: of the command line: media, then what to segment. prompts: what is said to be segmented beside.
+    commands: names of commands, one of which may have been meant. dry: say what each input would be taken for.
+    """
+    console.quiet = settings.quiet
+    asked = bool(prompts or any(shapes.values()) or settings.task or settings.resume)
+    media, trailing = split_inputs(words, asked)
     if (settings.resume or settings.save_state) and len(media) > 1:
         raise InputError(f"Got {len(media)} inputs with a saved state", "one video")
-    report = _Report()
-    outputs = Outputs(settings.out, settings.formats, len(media), settings.overwrite, _say)
-    predictor = report.load(settings)
-    prompt = prompts[0] if len(prompts) == 1 else list(prompts) or None
+    check_order(words, media, () if asked else commands)
+    check_options(shapes, settings, options)
+    outputs = Outputs(settings.out, settings.formats, len(media), settings.overwrite, _note, dry)
+    for word in trailing:
+        if Path(word).exists():
+            _note(f"{word!r} is taken for what to segment, though there is such a file; write ./{word} for the file")
+    prompt = read_prompts([*trailing, *prompts], settings.task, any(shapes.values()))
     if isinstance(prompt, str) and settings.task is None and not shapes and (note := guess(prompt)):
-        _say(f"{prompt!r}: {note}")
+        _note(f"{prompt!r}: {note}")
+    if dry:
+        _dry_run(media, prompt, shapes, settings, outputs)
+        return
+    problems = {source: problem_of(source, prompt, shapes, settings, len(media) == 1) for source in media}
+    failed = sum(map(bool, problems.values()))
+    report = _Report()
+    predictor = report.load(settings) if failed < len(problems) else None
+    with _progress() as progress:
+        row = progress.add_task("inputs", total=len(media), unit="inputs") if len(media) > 1 else None
+        for source in media:
+            line: dict[str, Any] = {"input": source, "error": problems[source]}
+            if predictor is not None and not problems[source]:
+                ask = (prompt, shapes, settings, options, report, outputs, progress)
+                line = _reported(lambda source=source, ask=ask: _segment_one(predictor, source, *ask), source, settings)
+                failed += "error" in line
+            elif problems[source]:
+                _say(f"{source}: {problems[source]}")
+            print(json.dumps(line, ensure_ascii=False), flush=True)
+            if line.get("interrupted"):
+                break
+            if row is not None:
+                progress.advance(row)
+    if predictor is not None:
+        report.end(predictor)
+    if line.get("interrupted"):
+        sys.exit(130)
+    if failed:
+        sys.exit(2)
+
+
+def _reported(work: Any, source: str, settings: Settings) -> dict[str, Any]:
+    """What came of an input; one bad input never ends a run of many."""
+    try:
+        return work()
+    except (X2SamError, OSError, UnicodeError, MemoryError) as error:
+        known = isinstance(error, X2SamError)
+        text = str(error) if known else f"Got {source!r:.200}, which cannot be used ({error})"
+        _say(f"{source}: {text}")
+        if settings.verbose:
+            traceback.print_exc()
+        return {"input": source, "error": text}
+    except KeyboardInterrupt:
+        return {"input": source, "interrupted": True}
+
+
+def _dry_run(
+    media: Sequence[str], prompt: Any, shapes: dict[str, list[str]], settings: Settings, outputs: Outputs
+) -> None:
+    """A line per input: what it would be taken for, and where its results would be."""
+
+    def told(source: str) -> dict[str, Any]:
+        line = describe(source, prompt, shapes, settings)
+        if elsewhere(source):
+            return line
+        plan = outputs.plan(open_media(source, kind=settings.kind, fps=settings.fps))  # type: ignore[arg-type]
+        return {**line, "outputs": [str(path) for path, _ in plan]}
+
     failed = 0
     for source in media:
-        try:
-            line = _segment_one(predictor, source, prompt, shapes, settings, options, report, outputs)
-        except (X2SamError, OSError, UnicodeError, MemoryError) as error:  # one bad input never ends a run of many
-            failed += 1
-            text = (
-                str(error) if isinstance(error, X2SamError) else f"Got {source!r:.200}, which cannot be used ({error})"
-            )
-            line = {"input": source, "error": text}
-            _say(f"{source}: {text}")
-        except KeyboardInterrupt:
-            report.end(predictor)
-            sys.exit(130)
+        line = _reported(lambda source=source: told(source), source, settings)
+        failed += "error" in line
         print(json.dumps(line, ensure_ascii=False), flush=True)
-        if line.get("interrupted"):
-            report.end(predictor)
-            sys.exit(130)
-    report.end(predictor)
     if failed:
         sys.exit(2)
 
@@ -164,22 +165,25 @@ def _segment_one(
     options: dict[str, Any],
     report: _Report,
     outputs: Outputs,
+    progress: Progress,
 ) -> dict[str, Any]:
     session = predictor.open(open_media(source, kind=settings.kind, fps=settings.fps))  # type: ignore[arg-type]
     plan = outputs.plan(session.clip)
-    regions = read_shapes(shapes, session.size, settings.frame)
+    regions = read_shapes(shapes, settings.frame)
     if settings.resume is not None:
         track = session.restore(settings.resume)
     else:
         track = session.track(prompt, regions or None, settings.task, identity=settings.identity, **options)
     report.saw(session)
-    interrupted = _run_through(track, session.clip, report)
+    interrupted = _run_through(track, session.clip, report, progress)
     if settings.save_state is not None:
         track.save(settings.save_state)
     result = track.done
+    if settings.verbose:
+        _say(f"{source}: taken for {session.clip.kind}, {result.task}, {prompt!r}")
     written = outputs.write(result, plan)
     for warning in session.clip.warnings:
-        _say(f"{source}: {warning}")
+        _note(f"{source}: {warning}")
     return {
         "input": source,
         "task": result.task,
@@ -192,16 +196,20 @@ def _segment_one(
     }
 
 
-def _run_through(track: Track, clip: Clip, report: _Report) -> bool:
+def _run_through(track: Track, clip: Clip, report: _Report, progress: Progress) -> bool:
     """Go through all frames with a bar; Ctrl-C keeps what is finished and says so."""
+    row = progress.add_task(clip.name, total=clip.length, unit="frames") if clip.kind == "video" else None
     try:
-        with _bar(f"{clip.name}", clip.length) as advance:
-            for _ in track:
-                report.frame()
-                advance()
+        for _ in track:
+            report.frame()
+            if row is not None:
+                progress.advance(row)
     except KeyboardInterrupt:
-        console.print(f"x2sam: {clip.name}: interrupted; keeping the {len(track.done.frames)} finished frames")
+        _say(f"{clip.name}: interrupted; keeping the {len(track.done.frames)} finished frames")
         return True
+    finally:
+        if row is not None:
+            progress.remove_task(row)
     return False
 
 
@@ -218,26 +226,16 @@ def _objects(result: Result) -> list[dict[str, Any]]:
     return rows
 
 
-def read_shapes(shapes: dict[str, list[str]], size: tuple[int, int], frame: int) -> list[dict[str, Any]]:
-    """Options of the command line -> regions: all points are one object; every box, scribble and mask is its own."""
-    regions: list[dict[str, Any]] = []
-    if shapes.get("point"):
-        positive, negative = parse_points(shapes["point"])
-        regions.append({"points": positive, "negative": negative, "frame": frame})
-    regions += [{"box": parse_box(text), "frame": frame} for text in shapes.get("box", ())]
-    for kind in ("scribble", "mask"):
-        regions += [{kind: path, "frame": frame} for path in shapes.get(kind, ())]
-    return regions
-
-
 # --- chat, pull, train -------------------------------------------------------------------------------------------
 
 
 def chat(media: str, message: str | None, max_new_tokens: int, settings: Settings) -> None:
     """One answer, or a conversation line by line. Text goes to stdout as it is spoken."""
+    console.quiet = settings.quiet
+    clip = open_media(media)  # a mistake is told before the model is loaded
     report = _Report()
     predictor = report.load(settings)
-    session = predictor.open(open_media(media))
+    session = predictor.open(clip)
     report.saw(session)
     messages: list[dict[str, str]] = []
     while True:
@@ -327,7 +325,7 @@ def train(recipe: str, overrides: Sequence[str], data: Path | None = None) -> No
     from x2sam.train.recipes import resolve
 
     if data is not None:
-        from x2sam.data.own import check_own, open_own
+        from x2sam.data.own import check_own, open_own, summary
 
         problems = 0
         for problem in check_own(data):
@@ -337,9 +335,30 @@ def train(recipe: str, overrides: Sequence[str], data: Path | None = None) -> No
         if problems:
             got = f"Got {problems} problem{'s' * (problems != 1)} in {data}, so nothing was trained"
             raise DataError(got, "none", f"All of them: x2sam data check {data}")
+        _say(f"{data}: {summary(data)}")
         tasks = ",".join(open_own(data).records)
         overrides = [f"source={data}", f"tasks={tasks}", *overrides]
-    print(json.dumps({"outputs": [str(run(resolve(recipe, overrides)))]}))
+    config = resolve(recipe, overrides)  # a mistake is told before anything is read
+    line: dict[str, Any] = {"outputs": [str(run(config))]}
+    if told := _before_and_after(Path(config.out)):
+        line |= told
+    print(json.dumps(line))
+
+
+def _before_and_after(folder: Path) -> dict[str, Any]:
+    """The first and the last validation of a run, and the picture of the last; nothing where there were not two."""
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    found = [row for row in rows if "validation" in row]
+    if len(found) < 2:
+        return {}
+    (first, last), numbers = (found[0], found[-1]), {}
+    for task, after in last["validation"].items():
+        before = first["validation"].get(task, {})
+        numbers[task] = {name: [round(before[name], 3), round(after[name], 3)] for name in after if name in before}
+        told = ", ".join(f"{name} {a:.2f} -> {b:.2f}" for name, (a, b) in numbers[task].items())
+        _say(f"{task}: {told} (before -> after, on what was not trained on)")
+    picture = folder / "validation" / f"{last['update']:06d}.png"
+    return {"before_and_after": numbers, **({"picture": str(picture)} if picture.exists() else {})}
 
 
 # --- telling -------------------------------------------------------------------------------------------------------
@@ -357,10 +376,20 @@ class _Report:
     def load(self, settings: Settings) -> X2Sam:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # said below, for both ways to come by it
+            from transformers.utils import logging
+
+            from x2sam.predictor import RANDOM, X2Sam
+
+            if not console.is_terminal or console.quiet:
+                logging.disable_progress_bar()
             predictor = X2Sam.from_pretrained(settings.model, settings.device, settings.dtype, **settings.changes)
         self.loaded = time.perf_counter() - self.start
         if predictor.name == "tiny":
-            console.print(f"x2sam: {RANDOM}", highlight=False, soft_wrap=True)
+            _note(RANDOM)
+        if settings.verbose:
+            import torch
+
+            _say(f"{predictor.name} on {predictor.model.device}, {torch.get_num_threads()} threads")
         return predictor
 
     def saw(self, session: Session) -> None:
@@ -402,17 +431,24 @@ def _peak_memory() -> str:
 
 
 @contextmanager
-def _bar(name: str, total: int | None, unit: str = "frames") -> Iterator[Any]:
-    """A progress bar on stderr; gives a function that moves it on by one, or to (done, total)."""
+def _progress() -> Iterator[Progress]:
+    """Bars on stderr with the time that is left; none where it is no terminal, or all shall be quiet."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(unit),
+        TextColumn("{task.fields[unit]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        row = progress.add_task(name, total=total)
+        yield progress
+
+
+@contextmanager
+def _bar(name: str, total: int | None, unit: str) -> Iterator[Any]:
+    """One bar; gives a function that moves it to (done, total), or on by one."""
+    with _progress() as progress:
+        row = progress.add_task(name, total=total, unit=unit)
 
         def advance(done: int | None = None, all_: int | None = None) -> None:
             if done is None:

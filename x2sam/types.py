@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,12 @@ RegionKind = Literal["point", "box", "scribble", "mask"]
 class Region:
     """A visual prompt: the pixels it covers on one frame of the medium, at the medium's own size."""
 
-    rle: RLE
+    rle: RLE = field(repr=False)
     kind: RegionKind = "mask"
     frame: int = 0
     object_id: int | None = None
     name: str | None = None
-    negative: RLE | None = None
+    negative: RLE | None = field(default=None, repr=False)
     """Pixels that are said not to belong to what is shown."""
 
     @cached_property
@@ -112,7 +112,7 @@ class Sample:
 class Segment:
     """One mask of a result."""
 
-    rle: RLE
+    rle: RLE = field(repr=False)
     label: str
     score: float
     object_id: int
@@ -137,8 +137,56 @@ class Segment:
         return self.rle.box
 
 
-@dataclass(frozen=True)
-class FrameResult:
+class Arrays:
+    """What segments are, as arrays with a row for each; `FrameResult` and `Result` have them."""
+
+    segments: Any
+    """Of `Segment`."""
+
+    @property
+    def masks(self) -> BoolMask:
+        """``[N, H, W]`` bool; unpacked anew each time."""
+        height, width = self._size
+        return (
+            np.stack([s.rle.decode() for s in self.segments]) if self.segments else np.zeros((0, height, width), bool)
+        )
+
+    @property
+    def boxes(self) -> NDArray[np.float32]:
+        """``[N, 4]``: x0, y0, x1, y1 in pixels."""
+        return np.array([s.box for s in self.segments], np.float32).reshape(-1, 4)
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """``[N]``, 0 to 1."""
+        return np.array([s.score for s in self.segments], np.float32)
+
+    @property
+    def labels(self) -> list[str]:
+        """``N`` names."""
+        return [s.label for s in self.segments]
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """``[N]``: object ids."""
+        return np.array([s.object_id for s in self.segments], np.int64)
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        raise NotImplementedError
+
+    def _told(self) -> str:
+        """The first few segments, for a line."""
+        shown = [f"{s.label} {s.score:.2f}" for s in self.segments[:TOLD]]
+        return ", ".join([*shown, f"and {len(self.segments) - TOLD} more"] if len(self.segments) > TOLD else shown)
+
+
+TOLD = 5
+"""Segments that a line about a result names at most."""
+
+
+@dataclass(frozen=True, repr=False)
+class FrameResult(Arrays):
     """The masks of one frame. No segments means: nothing of what was asked for is there."""
 
     index: int
@@ -147,3 +195,10 @@ class FrameResult:
     height: int
     width: int
     segments: tuple[Segment, ...] = ()
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.height, self.width
+
+    def __repr__(self) -> str:
+        return f"<frame {self.index}, {self.width}x{self.height}: {self._told() or 'nothing found'}>"

@@ -80,7 +80,9 @@ def check(
 
 @app.command()
 def preview(
-    split: Annotated[str, typer.Argument(help="world, a split of: x2sam data list, or own data as family:file.")],
+    split: Annotated[
+        str, typer.Argument(help="world, a split of: x2sam data list, own data as family:file, or their folder.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Picture to write.")] = Path("preview.png"),
     root: Root = Path(),
     count: Annotated[int, typer.Option(help="Samples (of the world: of every task).")] = 2,
@@ -94,7 +96,12 @@ def preview(
 
     if count < 1:
         raise InputError(f"Got {count} samples to show", "at least 1")
-    if split == "world":
+    if Path(split).is_dir():
+        from x2sam.data.own import open_own
+
+        own = open_own(Path(split), "val" if part == "val" else "train", seed)
+        sheet = contact_sheet(own, list(own.records), min(count, *own.lengths.values()))  # type: ignore[arg-type]
+    elif split == "world":
         sheet = contact_sheet(World(split=part, seed=seed), list(TASKS), count)
     else:
         from x2sam.data.catalog import get_split, open_split

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +30,8 @@ from x2sam.types import Condition, Prompt, Region, RegionKind, Sample
 
 VALIDATION = 10
 """Every tenth record is kept for validation, where there are so many."""
+COUNTED = 2000
+"""Samples whose names are counted for people, at most."""
 NEGATIVES = 32
 """Categories that a training prompt names at most, besides those that are there."""
 MARKED = 4
@@ -81,6 +83,24 @@ def open_own(folder: Path, part_of: str = "train", seed: int = 0) -> OwnData:
             f"{folder}: no annotations", "*.json (COCO, YouTube-VIS) or *.jsonl files", "See docs/training.md"
         )
     return OwnData({task: _joined(records) for task, records in found.items()})
+
+
+def summary(folder: Path) -> str:
+    """What was found, for people: samples for training and for validation by task, and how often each name comes."""
+    data, held_out = open_own(folder), open_own(folder, "val")
+    lines = [
+        f"{task}: {len(records)} to train on, {held_out.lengths.get(task, 0)} to validate"
+        for task, records in data.records.items()
+    ]
+    counts: Counter[str] = Counter()
+    named = next((records for task, records in data.records.items() if get_task(task).conditions != "regions"), None)
+    for sample in (named[i] for i in range(min(len(named), COUNTED))) if named is not None else ():
+        counts.update(sample.prompt.labels[track.condition] for track in sample.objects if sample.prompt.conditions)
+    if counts:
+        told = ", ".join(f"{name} {count}" for name, count in counts.most_common(12))
+        more = f" and {len(counts) - 12} more names" if len(counts) > 12 else ""
+        lines.append(f"objects: {told}{more}")
+    return "; ".join(lines)
 
 
 def annotation_files(folder: Path) -> dict[str, list[Path]]:
@@ -215,4 +235,4 @@ def _joined(parts: list[Records]) -> Records:
     return Records(int(ends[-1]), make)
 
 
-__all__ = ["OwnData", "annotation_files", "check_own", "open_own"]
+__all__ = ["OwnData", "annotation_files", "check_own", "open_own", "summary"]

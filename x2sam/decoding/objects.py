@@ -10,7 +10,6 @@ from operator import attrgetter
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from x2sam.decoding.candidates import Candidate, FrameLogits, Pick, Size, merge
@@ -64,6 +63,8 @@ def best(
         if not pointed[c]:  # what is drawn on this very frame says more
             rank[query, c] = 2.0
     if frame.task.one_region and scores.shape[1] > 1:
+        from scipy.optimize import linear_sum_assignment  # slow to import, and one picture needs none
+
         chosen = zip(*linear_sum_assignment(rank.numpy(), maximize=True), strict=True)
     else:  # of equals the surest; the release takes the one that an unsorted topk happens to list first
         listed = frame.scores.topk(len(scores), dim=0, sorted=not rules.quality).indices

@@ -12,7 +12,7 @@ from rich.console import Console
 from x2sam.evaluate import report
 from x2sam.evaluate.answers import AnswerFiles
 from x2sam.evaluate.run import Score, evaluate, progress_bar
-from x2sam.evaluate.splits import WORLD, find_split, names_of, open_records
+from x2sam.evaluate.splits import OWN, WORLD, find_split, names_of, open_records
 from x2sam.evaluate.submit import submit
 from x2sam.predictor import X2Sam
 from x2sam.tracking.association import Identity
@@ -47,6 +47,8 @@ def run(
             folder = out / split.name.replace("/", "-")
             move(split.name, 0, len(records))
             data: dict[str, Any] = {"seed": seed}
+            if split.family == OWN:
+                data |= dict(split.options)
             if split.family == WORLD:
                 data |= {"part": part, "size": size, "frames": frames}
             score = evaluate(model, split, records, folder, protocol, limit, move, identity, data)

@@ -1,6 +1,6 @@
 """The wording of captions: METEOR and CIDEr through pycocoevalcap, and how alike two phrases are through BERT.
 
-These follow the public protocol of grounded captions. pycocoevalcap (``pip install 'x2sam[eval]'``) brings the METEOR
+These follow the public protocol of grounded captions. pycocoevalcap (the extra ``eval``) brings the METEOR
 program and its word lists along but runs them, and the tokenizer, with Java. The likeness of phrases takes
 ``bert-base-uncased`` from the Hub.
 """

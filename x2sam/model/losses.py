@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 import torch.distributed
 import torch.nn.functional as F
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from x2sam.config import X2SamConfig
@@ -94,6 +93,8 @@ def match(layer: Layer, targets: Sequence[Targets], config: X2SamConfig) -> Matc
     matches = []
     for target, cost, values in zip(targets, costs, flat.split([cost.numel() for cost in costs]), strict=True):
         told, free = values.view(cost.shape).split([target.prompted, len(cost) - target.prompted])
+        from scipy.optimize import linear_sum_assignment  # slow to import, and one picture needs none
+
         rows, columns = linear_sum_assignment(free.numpy())
         pairs = [
             *(_own(told, target.classes.cpu()) if target.prompted else ()),

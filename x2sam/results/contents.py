@@ -14,12 +14,16 @@ from PIL import Image
 from x2sam.errors import InputError
 from x2sam.media.opening import Clip
 from x2sam.results import draw
-from x2sam.types import Frame, FrameResult, Prompt, Segment, Usage
+from x2sam.types import Arrays, Frame, FrameResult, Prompt, Segment, Usage
 
 
-@dataclass(frozen=True)
-class Contents:
-    """The answer to one prompt on one medium. Masks stay run-length coded until one is asked for (``segment.mask``)."""
+@dataclass(frozen=True, repr=False)
+class Contents(Arrays):
+    """The answer to one prompt on one medium. Masks stay run-length coded until they are asked for.
+
+    ``masks``, ``boxes``, ``scores``, ``labels`` and ``ids`` are arrays with a row for each of ``segments``: those of a
+    picture, or of all frames of a film (``result.frame(12).masks`` are those of one).
+    """
 
     task: str
     """Name of the row of the task table."""
@@ -31,6 +35,20 @@ class Contents:
     """The medium, from which drawings and cut-outs take their pixels."""
     usage: Usage = field(default_factory=Usage, repr=False, compare=False)
     """Tokens that the first prompt took."""
+
+    def __repr__(self) -> str:
+        height, width = self.clip.size
+        where = f"{self.clip.name} ({width}x{height})"
+        if not self.frames:
+            return f"<{self.task} of {where}: {self.text[:60]!r}>"
+        if self.clip.kind == "image":
+            return f"<{self.task} of {where}: {self._told() or 'nothing found'}>"
+        count = len(self.objects)
+        return f"<{self.task} of {where}: {count} object{'s' * (count != 1)} on {len(self.frames)} frames>"
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.clip.size
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:

@@ -30,13 +30,20 @@ class Outputs:
         inputs: how many media there are.
         overwrite: write over what is there already.
         say: takes a sentence for the user.
+        dry: nothing will be written, so no folder is made.
 
     Raises:
         InputError: what cannot be written to, or holds what would be lost.
     """
 
     def __init__(
-        self, out: str | None, formats: tuple[str, ...], inputs: int, overwrite: bool, say: Callable[[str], None]
+        self,
+        out: str | None,
+        formats: tuple[str, ...],
+        inputs: int,
+        overwrite: bool,
+        say: Callable[[str], None],
+        dry: bool = False,
     ) -> None:
         for name in formats:
             check_format(name)
@@ -48,7 +55,8 @@ class Outputs:
             raise InputError(f"Got the one file {out!r} for the results of {inputs} inputs", "a folder")
         if self.is_file and self.place.exists() and not overwrite:
             raise _exists(self.place)
-        _probe(self.place.parent if self.is_file else self.place)
+        if not dry:
+            _probe(self.place.parent if self.is_file else self.place)
 
     def _names_a_file(self, out: str) -> bool:
         folder = len(self._formats) > 1 or (self._formats and not FORMATS[self._formats[0]].endings)
@@ -65,7 +73,7 @@ class Outputs:
         for name in names:
             check_format(name, clip.kind)
         if self._inputs == len(names) == 1 and not FORMATS[names[0]].endings:
-            if any(self.place.iterdir()) and not self._overwrite:
+            if self.place.is_dir() and any(self.place.iterdir()) and not self._overwrite:
                 raise _exists(self.place)
             return [(self.place, names[0])]
         number, places = 1, self._places(clip, names, 1)

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     import supervision
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result(Contents):
-    """The answer to one prompt on one medium. Masks stay run-length coded until one is asked for (``segment.mask``)."""
+    """The answer to one prompt on one medium. Masks stay run-length coded until they are asked for."""
 
     def save(self, path: str | os.PathLike[str], format: str | None = None) -> Path:
         """Write one of `export.FORMATS`, told by the ending or by name; returns the file or folder (`export.save`)."""
         return export.save(self, os.fspath(path), format)
 
     def detections(self, frame: int = 0, compact: bool = False) -> supervision.Detections:
-        """One frame's segments for the supervision library (``pip install 'x2sam[export]'``).
+        """One frame's segments for the supervision library (the extra ``export``).
 
         compact: masks as its `CompactMask` (0.30 and newer), which stay run-length coded.
         """

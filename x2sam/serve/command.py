@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -41,9 +40,6 @@ def serve(
     """
     limits = read_limits(settings)
     check_bind(host, token)
-    # Threads that wait for work by spinning take the processor from each other where others work too; read when torch
-    # is loaded, which has not happened yet.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with bound(host, port) as listener:  # before the model is loaded, so that a mistake is told at once
         name, number = listener.getsockname()[:2]
         where = f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"

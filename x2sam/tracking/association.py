@@ -14,7 +14,6 @@ from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from typing_extensions import Self
 
@@ -199,6 +198,8 @@ class Hungarian(_Prompted):
         evidence = trust * (near - PLACE)
         evidence += APPEARANCE * worth * np.where(np.isnan(likeness), 0.0, likeness - LIKENESS * worth)
         evidence -= np.array([[track.against(condition) for track in tracks] for condition in conditions])
+        from scipy.optimize import linear_sum_assignment  # slow to import, and one picture needs none
+
         pairs = zip(*linear_sum_assignment(evidence.clip(min=0), maximize=True), strict=True)
         return {int(i): known[j] for i, j in pairs if evidence[i, j] > 0}
 

@@ -45,6 +45,9 @@ class Journal:
         self.write({"update": number, "task": task, **numbers})
         if not self.active:
             return
+        if number - self._first == EARLY and progress:
+            left = (time.monotonic() - self._started) * (1 - progress) / progress * (number / EARLY)
+            self.say(f"about {_minutes(left)} to go")
         self._counts[task] += 1
         share = max(0.1, 1 / self._counts[task])  # a mean over about the last ten
         self._means[task] = (1 - share) * self._means.get(task, 0.0) + share * numbers["loss"]
@@ -54,7 +57,9 @@ class Journal:
         elif number % self.every == 0:
             seconds = time.monotonic() - self._started
             speed = (number - self._first) / seconds
-            print(f"{number:6d}  {100 * progress:5.1f} %  {speed:.2f} updates/s  {losses}", flush=True)
+            left = seconds * (1 - progress) * number / (max(progress, 1e-9) * (number - self._first))
+            told = f"{speed:.2f} updates/s, {_minutes(left)} left"
+            print(f"{number:6d}  {100 * progress:5.1f} %  {told}  {losses}", flush=True)
 
     def write(self, row: dict[str, Any]) -> None:
         """One line of the log."""
@@ -79,3 +84,11 @@ class Journal:
             return []
         text = self.path.read_text()
         return text[: text.rfind("\n") + 1].splitlines()
+
+
+EARLY = 5
+"""Updates after which the time of the whole run is guessed."""
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

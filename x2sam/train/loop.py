@@ -83,6 +83,8 @@ class Run:
         done = self._resume()
         self.journal = Journal(self.folder, done, main, config.log_every)
         self.journal.say(f"{self._size()}; from update {done}")
+        if not done and config.validate_first:
+            self._validate(0)
         batches = load(self.dataset, self.sampler, config, done, self.accelerator.process_index)
         while (progress := self._progress(done)) < 1:
             numbers = self._update(done, progress, batches)

@@ -99,6 +99,8 @@ class TrainConfig:
     """0 validates at the end only."""
     validation_samples: int = 8
     """Per task."""
+    validate_first: bool = False
+    """Also before the first update, to compare with."""
     tensorboard: bool = False
 
     def batch(self, media: str) -> int:
@@ -129,7 +131,7 @@ class TrainConfig:
 
 MAY_CHANGE = (
     *("out", "updates", "max_minutes", "workers", "threads", "log_every", "save_every", "keep"),
-    *("validate_every", "validation_samples", "tensorboard"),
+    *("validate_every", "validation_samples", "validate_first", "tensorboard"),
 )
 """Settings that a continued run may change."""
 
@@ -231,6 +233,7 @@ def finetune() -> TrainConfig:
         video_accumulation=2,
         clip_length=4,
         updates=1000,
+        validate_first=True,
     )
 
 

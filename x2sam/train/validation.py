@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from x2sam.masks import RLE
 from x2sam.model.losses import Targets
 from x2sam.model.mask_decoder import Prediction
 from x2sam.model.modeling import X2SamModel
+from x2sam.prompts import read_answer
 from x2sam.results.draw import contact_sheet, overlay, side_by_side
 from x2sam.tasks import Task, get_task
 from x2sam.train.batches import Collator, window
@@ -91,23 +92,22 @@ def _score(model: X2SamModel, collator: Collator, sample: Sample, scores: Scores
         maps = None if drawn is None else drawn[t : t + 1]
         prediction, bank = model.segment(frames[t : t + 1], guidance, bank, alone=alone, drawn=maps)
         found = list(_compare(model, task, prediction, wanted, scores))
-    return side_by_side(
-        overlay(clip.frames[-1], _segments(wanted.masks, clip.frames[-1])),
-        overlay(clip.frames[-1], _segments(torch.stack(found), clip.frames[-1]) if found else []),
-    )
+    names = [phrase.text for phrase in read_answer(sample.answer or "")[1]] or sample.prompt.labels
+    truth = list(zip(wanted.classes.tolist(), wanted.masks, strict=True))
+    return side_by_side(*(overlay(clip.frames[-1], _segments(m, names, clip.frames[-1])) for m in (truth, found)))
 
 
 def _compare(
     model: X2SamModel, task: Task, prediction: Prediction, wanted: Targets, scores: Scores
-) -> Iterator[Tensor]:
-    """Score one frame, yielding the mask found for every condition (phase 1: for every object)."""
+) -> Iterator[tuple[int, Tensor]]:
+    """Score one frame, yielding every condition (phase 1: object) and the mask found for it."""
     probabilities = prediction.class_logits[0].softmax(-1)  # [Q, C+1]
     masks = F.interpolate(prediction.mask_logits, wanted.masks.shape[-2:], mode="bilinear")[0] > 0  # [Q, H, W]
     if model.config.class_agnostic:
-        for truth in wanted.masks.to(masks.device):
+        for place, truth in enumerate(wanted.masks.to(masks.device)):
             overlaps = (masks & truth).sum((1, 2)) / (masks | truth).sum((1, 2)).clamp_min(1)
             scores.iou.append(float(overlaps.max()))
-            yield masks[overlaps.argmax()].cpu()
+            yield place, masks[overlaps.argmax()].cpu()
         return
     for c in range(probabilities.shape[1] - 1):
         score = probabilities[:, c]
@@ -121,12 +121,15 @@ def _compare(
         else:
             scores.absent.append(float(score.max()) <= 0.5)
         if float(score.max()) > 0.5:
-            yield mask
+            yield c, mask
 
 
-def _segments(masks: Tensor, frame: Frame) -> list[Segment]:
-    """Masks ``[N, h, w]`` at the frame's size, to be drawn."""
-    if not len(masks):
+def _segments(found: list[tuple[int, Tensor]], names: Sequence[str], frame: Frame) -> list[Segment]:
+    """Conditions and masks ``[h, w]`` at the frame's size, to be drawn with their names."""
+    if not found:
         return []
+    masks = torch.stack([mask for _, mask in found])
     sized = F.interpolate(masks[None].float(), frame.shape[:2], mode="nearest")[0] > 0.5
-    return [Segment(RLE.encode(m.cpu().numpy()), "", 1.0, i) for i, m in enumerate(sized)]
+    named = [names[place] if place < len(names) else "" for place, _ in found]
+    pairs = zip(named, sized, strict=True)
+    return [Segment(RLE.encode(m.cpu().numpy()), name, 1.0, i) for i, (name, m) in enumerate(pairs)]

@@ -18,8 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from x2sam.errors import MissingExtraError
-
 PHOTOS: dict[str, tuple[str, ...]] = {
     "astronaut": ("person", "flag", "rocket"),
     "chelsea": ("cat",),
@@ -41,10 +39,8 @@ PHOTOS: dict[str, tuple[str, ...]] = {
 @lru_cache(maxsize=len(PHOTOS))
 def photo(name: str) -> Image.Image:
     """The photo, RGB, its longer side at most 640 pixels."""
-    try:
-        from skimage import data
-    except ImportError as error:
-        raise MissingExtraError("scikit-image", "train") from error
+    from skimage import data  # slow to import
+
     image = Image.fromarray(getattr(data, name)()).convert("RGB")
     image.thumbnail((640, 640))
     return image
