@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
@@ -34,6 +35,8 @@ class Result:
     prompt: Prompt
     clip: Clip = field(repr=False, compare=False)
     """The medium, from which drawings and cut-outs take their pixels."""
+    colours: Mapping[int, draw.Colour] = field(default_factory=dict, repr=False, compare=False)
+    """Colours of objects, by id, that are not to be `draw.colour`'s."""
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
@@ -67,7 +70,9 @@ class Result:
         panel: put the prompt's regions beside it. ``style``: options of `draw.overlay`, such as opacity or tags.
         """
         found, pixels = self.frame(frame), self.clip.frame_at(frame)
-        picture = draw.overlay(pixels, found.segments, **{"ids": self.clip.kind == "video", **style})
+        picture = draw.overlay(
+            pixels, found.segments, **{"ids": self.clip.kind == "video", "colours": self.colours, **style}
+        )
         if panel and self.prompt.regions:
             shown_on = self.prompt.regions[0].frame
             ground = pixels if shown_on == frame else self.clip.frame_at(shown_on)

@@ -1,9 +1,14 @@
-"""Pictures and clips to try the page with, drawn by the generator when somebody looks: no file comes from elsewhere."""
+"""Pictures and films to try the page with: free photos where scikit-image is installed, else and besides, drawn ones.
+
+Nothing is fetched: the photos are those of scikit-image's wheel, and the drawings are the generator's.
+"""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +16,15 @@ from PIL import Image
 
 from x2sam.data.world import World
 from x2sam.data.world.casting import Recipe
+from x2sam.data.world.photos import photo
 from x2sam.data.world.scene import build
 from x2sam.data.world.vocabulary import held_back
 from x2sam.media.video import VideoWriter
+from x2sam.serve.store import Unknown
 from x2sam.types import Frame
 
 SIZE = (360, 480)
-"""Height and width."""
+"""Height and width of a drawing."""
 RECIPE = Recipe(count=(2, 3), radius=(0.24, 0.34), photo=0.0, stuff=1.0, repeat=0.0, moves=0.0)
 """A few large things on named ground."""
 RATE = 10.0
@@ -25,11 +32,13 @@ RATE = 10.0
 
 @dataclass(frozen=True)
 class Example:
-    """A scene, and something to say about it."""
+    """A picture or a film, and something to say about it."""
 
     title: str
     prompt: str
-    seed: int
+    photo: str = ""
+    """Name in scikit-image; empty: it is drawn."""
+    seed: int = 0
     frames: int = 1
 
     @property
@@ -39,24 +48,31 @@ class Example:
 
 
 EXAMPLES = (
-    Example("Vase", "the orange vase", 132),
-    Example("Turtle", "the white turtle", 18, frames=24),
-    Example("Fish", "the orange fish", 160),
-    Example("Train", "the cyan train", 24),
-    Example("Shoe", "the brown shoe", 15, frames=24),
-    Example("Penguin", "the black penguin", 36),
+    Example("Cat", "the cat", photo="chelsea"),
+    Example("Coffee", "the cup", photo="coffee"),
+    Example("Astronaut", "the person", photo="astronaut"),
+    Example("Fish", "the orange fish", seed=160),
 )
+"""Drawings are chosen whose surfaces need no photo."""
+
+
+def available() -> list[Example]:
+    """Those that can be made here."""
+    return [example for example in EXAMPLES if not example.photo or find_spec("skimage") is not None]
 
 
 class Gallery:
     """The examples as files in a folder, each made when it is first asked for."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self._locks = folder, [threading.Lock() for _ in EXAMPLES]
+        self.folder, self.examples = folder, available()
+        self._locks = [threading.Lock() for _ in self.examples]
 
     def file(self, index: int) -> Path:
-        """The picture or clip."""
-        example = EXAMPLES[index]
+        """The picture or film. Raises Unknown."""
+        if not 0 <= index < len(self.examples):
+            raise Unknown(f"Got the example {index}", f"0 to {len(self.examples) - 1}")
+        example = self.examples[index]
         path = self.folder / example.name
         with self._locks[index]:
             if not path.exists():
@@ -77,8 +93,16 @@ class Gallery:
         return self.folder / f"{index}.jpg"
 
 
+@lru_cache(maxsize=8)
+def gallery(folder: Path) -> Gallery:
+    """The gallery of one service."""
+    return Gallery(folder)
+
+
 def draw(example: Example) -> list[Frame]:
     """The frames ``[H, W, 3]``."""
+    if example.photo:
+        return [np.asarray(photo(example.photo))]
     names = World("train").categories
     allowed = lambda *look: not held_back(*look)  # noqa: E731
     return build(np.random.default_rng(example.seed), RECIPE, names, allowed, example.frames, SIZE).frames
