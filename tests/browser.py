@@ -47,7 +47,7 @@ def browsing() -> Iterator[Any]:
     """A browser without a window."""
     from playwright.sync_api import sync_playwright
 
-    arguments = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    arguments = ["--no-sandbox"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         try:
@@ -59,8 +59,6 @@ def browsing() -> Iterator[Any]:
 def screenshot(page: Any, name: str) -> None:
     """Keep a picture of the page, where they are wanted; few colours make small files."""
     if PICTURES:
-        page.wait_for_function("() => [...document.querySelectorAll('#gallery img')].every((image) => image.complete)")
-        page.mouse.move(0, 0)
         page.wait_for_timeout(400)  # transitions
         taken = Image.open(BytesIO(page.screenshot())).convert("RGB")
         Path(PICTURES).mkdir(parents=True, exist_ok=True)
