@@ -371,7 +371,8 @@ def test_two_hundred_objects(page: Any, files: dict[str, Path]) -> None:
         """async () => {
             const { view, tools } = x2sam, box = view.canvas.getBoundingClientRect(), took = [];
             const send = (type, x, y) => view.canvas.dispatchEvent(new PointerEvent(type, {
-                pointerId: 1, pointerType: 'mouse', clientX: box.left + x, clientY: box.top + y, bubbles: true, buttons: 1 }));
+                pointerId: 1, pointerType: 'mouse', buttons: 1, bubbles: true,
+                clientX: box.left + x, clientY: box.top + y }));
             view.canvas.setPointerCapture = () => {};
             x2sam.select([100]);
             await new Promise(requestAnimationFrame);

@@ -51,9 +51,12 @@ EXAMPLES = (
     Example("Cat", "the cat", photo="chelsea"),
     Example("Coffee", "the cup", photo="coffee"),
     Example("Astronaut", "the person", photo="astronaut"),
+    Example("A cat in a film", "the cat", photo="chelsea", frames=24),
     Example("Fish", "the orange fish", seed=160),
+    Example("Envelope", "the red envelope", seed=184),
+    Example("A rocket in a film", "the yellow rocket", seed=190, frames=16),
 )
-"""Drawings are chosen whose surfaces need no photo."""
+"""The drawings' seeds are such that no surface is cut out of a photo."""
 
 
 def available() -> list[Example]:
@@ -81,7 +84,7 @@ class Gallery:
                 if example.frames == 1:
                     Image.fromarray(frames[0]).save(path)
                 else:
-                    with VideoWriter(path, SIZE, RATE) as writer:
+                    with VideoWriter(path, frames[0].shape[:2], RATE) as writer:
                         for frame in frames:
                             writer.write(frame)
                 small(frames[0]).save(self.folder / f"{index}.jpg", quality=85)
@@ -102,7 +105,16 @@ def gallery(folder: Path) -> Gallery:
 def draw(example: Example) -> list[Frame]:
     """The frames ``[H, W, 3]``."""
     if example.photo:
-        return [np.asarray(photo(example.photo))]
+        whole = photo(example.photo)
+        if example.frames == 1:
+            return [np.asarray(whole)]
+        height, width = SIZE
+        room = whole.width - whole.height * width / height, 0.12 * whole.height
+        boxes = [(room[0] * t, room[1] * t * (1 - t)) for t in np.linspace(0, 1, example.frames)]
+        side = whole.height - room[1]
+        return [
+            np.asarray(whole.resize((width, height), box=(x, y, x + side * width / height, y + side))) for x, y in boxes
+        ]
     names = World("train").categories
     allowed = lambda *look: not held_back(*look)  # noqa: E731
     return build(np.random.default_rng(example.seed), RECIPE, names, allowed, example.frames, SIZE).frames
