@@ -167,7 +167,7 @@ def test_a_picture_from_the_click_to_the_export(page: Any, files: dict[str, Path
     page.keyboard.press("Control+Shift+z")
     until(page, "() => document.querySelector('#objects li')")
     assert cells(page)["1/0"] == first
-    page.get_by_role("button", name="object 1").click()
+    page.get_by_role("button", name="object 1,").click()
     page.keyboard.press("r")
     page.keyboard.type("face")
     page.keyboard.press("Enter")
@@ -185,7 +185,7 @@ def test_a_picture_from_the_click_to_the_export(page: Any, files: dict[str, Path
     assert {"the cat", "object", "face"} <= set(names(page))
     page.locator("#picture").focus()
     page.keyboard.press("e")
-    page.get_by_role("button", name="object 2").click()
+    page.get_by_role("button", name="object 2,").click()
     drag(page, (0.79, 0.8), (0.85, 0.82))
     wiped = cells(page)["2/0"]["counts"]
     assert wiped not in (by_hand["counts"], None)

@@ -22,7 +22,6 @@ export class App {
     this.group = { id: null }; // the object that marks belong to; without an id the next one makes it
     this.radius = 12;
     this.tasks = [];
-    this.failed = false;
     this.file = null;
     this.view = new View($('#picture'), this);
     this.finding = new Finding(this);
@@ -59,14 +58,12 @@ export class App {
     view.soon();
   }
 
-  say(text) { $('#status').textContent = text; this.failed = false; }
+  say(text) { $('#status').textContent = text; }
 
   /** The one way in which errors are shown. */
   fail(error) {
     if (error.status === 404 && this.work) { this.#recover(error); return; }
-    this.failed = true;
     this.say('');
-    this.failed = true;
     console.warn(error);
     $('#problem p').textContent = error.status === undefined ? `Something went wrong in this page (${error.message}).` : error.message;
     $('#problem').hidden = false;
@@ -77,7 +74,7 @@ export class App {
     $('#progress').hidden = !on;
     $('#progress').removeAttribute('value');
     document.body.classList.toggle('busy', on);
-    if (on) { this.watching = true; this.failed = false; $('#problem').hidden = true; }
+    if (on) { this.watching = true; $('#problem').hidden = true; }
   }
 
   progress(done, total, frame) {
@@ -158,7 +155,6 @@ export class App {
     if (this.recovering) return;
     const { work, file } = this;
     if (!file) {
-      this.failed = true;
       $('#problem p').textContent = `${error.message} Open the file again.`;
       $('#problem').hidden = false;
       return;
@@ -168,6 +164,7 @@ export class App {
       const session = await api.upload(file.content, file.name);
       await work.move(session.id);
       history.replaceState(null, '', `#${session.id}`);
+      await this.go(this.frame);
       this.say('The service had forgotten this file; it was opened again with all your work.');
     } catch (again) { $('#problem p').textContent = again.message; $('#problem').hidden = false; }
     this.recovering = false;

@@ -83,7 +83,7 @@ export class Finding {
     const label = `“${words}”`, body = { ...wording(text, row), task: task || null, options: { form }, frame: work.film && !alone ? null : app.frame };
     const step = work.begin(label), made = new Map(), guesses = new Map(), looked = [];
     let said = '', sure = 0.5, again = 0;
-    await this.#run(label, async (signal) => {
+    const whole = await this.#run(label, async (signal) => {
       for await (const [name, data] of app.api.events(`/v1/sessions/${work.id}/ask`, body, signal)) {
         if (name === 'begin') {
           sure = data.sure;
@@ -112,7 +112,7 @@ export class Finding {
     if (!looked.length && !said) { app.answer(null); return; }
     work.say([...work.talk, { who: 'x2sam', text: said || summary, objects: ids }]);
     app.answer(null);
-    if (!app.failed) app.say(summary);
+    if (whole) app.say(summary);
   }
 
   /** A frame of an answer; what is sure enough becomes an object. Returns how many were there already. */
@@ -162,7 +162,7 @@ export class Finding {
     if (!keys.length) { app.say('Show what to follow first: click on it.'); return; }
     const label = 'follow', step = work.begin(label), known = new Set(keys.map((key) => `${key.id}/${key.frame}`));
     let count = 0;
-    await this.#run(label, async (signal) => {
+    const whole = await this.#run(label, async (signal) => {
       for await (const [name, data] of app.api.events(`/v1/sessions/${work.id}/follow`, { keys }, signal)) {
         if (name === 'begin') app.say('Following …');
         if (name !== 'frame') continue;
@@ -176,7 +176,7 @@ export class Finding {
       }
     });
     step.end();
-    if (!app.failed) app.say(count ? `Followed over ${count + 1} frames.` : 'Stopped.');
+    if (whole) app.say(`Followed: ${count} frames looked at.`);
   }
 
   // --- talk ---
@@ -186,7 +186,7 @@ export class Finding {
     work.say([...work.talk, { who: 'you', text, objects: [], chat: true }]);
     const messages = work.talk.filter((each) => each.chat).map((each) => ({ role: each.who === 'you' ? 'user' : 'assistant', content: each.text }));
     let said = '', frames = [];
-    await this.#run('talk', async (signal) => {
+    const whole = await this.#run('talk', async (signal) => {
       app.say('Thinking …');
       for await (const [, data] of app.api.events('/v1/chat/completions', { messages, session: work.id, stream: true }, signal)) {
         const delta = data.choices?.[0]?.delta ?? {};
@@ -199,19 +199,22 @@ export class Finding {
     if (frames.length) work.edit('answer', (step) => { for (const frame of frames) this.#found(step, frame, 0, made, new Map()); });
     if (said || made.size) work.say([...work.talk, { who: 'x2sam', text: said, objects: [...made.values()], chat: true }]);
     app.answer(null);
-    if (!app.failed) app.say('');
+    if (whole) app.say('');
   }
 
   // --- one at a time ---
 
+  /** Run something that can be stopped, after what ran before; says whether it came to its end. */
   async #run(label, work) {
     this.stop();
     const abort = new AbortController(), running = { abort, label };
     running.ended = new Promise((end) => { running.end = end; });
     this.running = running;
     this.app.busy(true);
+    let whole = false;
     try {
       await work(abort.signal);
+      whole = true;
     } catch (error) {
       if (error.name === 'AbortError') this.app.say('Stopped. What was found so far stays.');
       else this.app.fail(error);
@@ -219,6 +222,7 @@ export class Finding {
     if (this.running === running) this.running = null;
     this.app.busy(this.running !== null);
     setTimeout(running.end); // when the step that it belongs to has ended
+    return whole;
   }
 
   /** End what runs; resolves when it has. */

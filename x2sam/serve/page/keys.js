@@ -6,8 +6,8 @@ import { TOOLS } from './tools.js';
 const $ = (selector) => document.querySelector(selector);
 
 export function keys(app) {
-  const film = (act) => () => { if (app.work.film) act(); };
-  const chosen = (act) => () => { if (app.selected.length) act(); else app.say('Select an object first.'); };
+  const film = (act) => (event) => { if (app.work.film) act(event); };
+  const chosen = (act) => (event) => { if (app.selected.length) act(event); else app.say('Select an object first.'); };
   const arrow = (right, down) => (event) => {
     if (app.work.film && !app.view.cross) { if (right) app.timeline.step(right * (event.shiftKey ? 10 : 1)); } else app.tools.cross(right, down, event.shiftKey);
   };

@@ -2,6 +2,7 @@
 // ticks where it was shown by hand.
 
 const ROW = 18, NAME = 96;
+const THERE = 1, WEAK = 2, GONE = 3;
 
 export class Timeline {
   constructor(app) {
@@ -81,7 +82,7 @@ export class Timeline {
     canvas.style.height = `${top.length * ROW}px`;
     canvas.width = Math.max(1, wide * ratio);
     canvas.height = Math.max(1, top.length * ROW * ratio);
-    const context = canvas.getContext('2d'), style = getComputedStyle(document.documentElement), ink = getComputedStyle(document.body).color;
+    const context = canvas.getContext('2d'), ink = getComputedStyle(document.body).color;
     context.scale(ratio, ratio);
     context.font = '12px system-ui, sans-serif';
     context.textBaseline = 'middle';
@@ -94,12 +95,16 @@ export class Timeline {
       context.globalAlpha = 0.15; // nobody has looked: dots
       for (let at = NAME; at < wide; at += 6) context.fillRect(at, y + ROW / 2 - 1, 2, 2);
       context.globalAlpha = 1;
-      for (const [frame, cell] of row) {
-        const left = x(frame), width = Math.max(1, each + 0.4);
-        context.fillStyle = cell.counts ? object.colour : ink;
-        context.globalAlpha = cell.counts ? (cell.score < object.sure ? 0.35 : 0.9) : 0.35;
-        if (cell.counts) context.fillRect(left, y + 4, width, ROW - 8);
-        else context.fillRect(left, y + ROW / 2 - 0.5, width, 1); // looked for, and not there
+      const kinds = new Uint8Array(work.length + 1);
+      for (const [frame, cell] of row) kinds[frame] = !cell.counts ? GONE : cell.score < object.sure ? WEAK : THERE;
+      for (let from = 0, to = 1; from < work.length; from = to, to++) {
+        while (to < work.length && kinds[to] === kinds[from]) to++;
+        if (!kinds[from]) continue;
+        const left = x(from), width = Math.max(1, x(to) - left), gone = kinds[from] === GONE;
+        context.fillStyle = gone ? ink : object.colour;
+        context.globalAlpha = kinds[from] === THERE ? 0.9 : 0.35;
+        context.clearRect(left, y + ROW / 2 - 1, width, 2);
+        context.fillRect(left, gone ? y + ROW / 2 - 0.5 : y + 4, width, gone ? 1 : ROW - 8);
       }
       context.globalAlpha = 1;
       for (const [frame, cell] of row) if (cell.by === 'hand') {
@@ -107,7 +112,7 @@ export class Timeline {
         context.fillRect(x(frame) + each / 2 - 1.5, y + 1, 3, ROW - 2);
       }
     });
-    context.fillStyle = style.getPropertyValue('--alarm') && '#dc2626';
+    context.fillStyle = '#dc2626';
     context.fillRect(x(app.frame) + each / 2 - 0.75, 0, 1.5, top.length * ROW);
     canvas.setAttribute('aria-label', top.map((object) => this.#words(object)).join('. ') || 'No object yet');
   }

@@ -212,19 +212,21 @@ export class Tools {
       app.keep(app.group);
     }
     const old = work.cell(id, app.frame);
-    this.painting = { step, id, frame: app.frame, old };
+    this.painting = { step, id, frame: app.frame };
     view.brush(id, old?.counts ?? null, work.object(id).colour, add);
     view.stroke(point, app.radius);
   }
 
   #stopPainting(drop = false) {
     if (!this.painting) return;
-    const { step, id, frame, old } = this.painting, { work, view } = this.app, { height, width } = work.media;
+    const { step, id, frame } = this.painting, { work, view } = this.app, { height, width } = work.media;
     const runs = runsFrom(view.brushing.bitmap, height, width), { area } = measure(runs, height);
     this.painting = view.brushing = null;
-    if (!drop) step.cell(id, frame, { counts: area ? countsOf(runs) : null, score: 1, by: 'hand', marks: [], base: null });
-    else if (!old && !work.row(id).size) step.remove(id);
-    step.end();
+    if (drop) step.drop();
+    else {
+      step.cell(id, frame, { counts: area ? countsOf(runs) : null, score: 1, by: 'hand', marks: [], base: null });
+      step.end();
+    }
     view.soon();
   }
 

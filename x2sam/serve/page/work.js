@@ -82,6 +82,11 @@ export class Work {
         this.objects = this.objects.filter((each) => each.id !== id);
         this.#touch();
       },
+      drop: () => {
+        for (const { id, frame, before } of step.cells.values()) this.#set(id, frame, before);
+        ({ objects: this.objects, classes: this.classes } = step.before);
+        this.#touch();
+      },
       end: () => {
         step.after = this.#lists();
         if (!step.cells.size && step.before.objects === step.after.objects && step.before.classes === step.after.classes) return;
