@@ -59,7 +59,7 @@ def browsing() -> Iterator[Any]:
 def screenshot(page: Any, name: str) -> None:
     """Keep a picture of the page, where they are wanted; few colours make small files."""
     if PICTURES:
-        page.wait_for_timeout(400)  # transitions
         taken = Image.open(BytesIO(page.screenshot())).convert("RGB")
+        taken.thumbnail((1000, 1000))
         Path(PICTURES).mkdir(parents=True, exist_ok=True)
-        taken.quantize(256, Image.Quantize.MEDIANCUT, kmeans=2).save(Path(PICTURES) / f"{name}.png", optimize=True)
+        taken.quantize(128, Image.Quantize.MEDIANCUT, kmeans=2).save(Path(PICTURES) / f"{name}.png", optimize=True)

@@ -54,10 +54,13 @@ export class List {
 
   #fill(row, object) {
     const { app, work } = this, { eye, colour, name, note, gone } = row.parts, { id, shown } = object;
-    const cell = work.cell(id, app.frame), weak = cell?.counts && cell.score < object.sure;
+    const cell = work.cell(id, app.frame), selected = app.selected.includes(id), seen = [object, cell, selected, this.renaming === id];
+    if (row.seen?.every((each, i) => each === seen[i])) return;
+    row.seen = seen;
+    const weak = cell?.counts && cell.score < object.sure;
     const state = !cell ? (work.film ? 'not yet followed' : 'no mask') : !cell.counts ? 'not here' : weak ? `weak (${cell.score.toFixed(2)})` : cell.by === 'hand' && !cell.marks.length ? 'by hand' : cell.score.toFixed(2);
     row.style.setProperty('--colour', object.colour);
-    row.classList.toggle('selected', app.selected.includes(id));
+    row.classList.toggle('selected', selected);
     row.classList.toggle('hidden', !shown);
     eye.textContent = shown ? '◉' : '○';
     eye.setAttribute('aria-label', `${shown ? 'Hide' : 'Show'} ${object.name} ${id}`);
@@ -65,7 +68,7 @@ export class List {
     colour.setAttribute('aria-label', `Colour of ${object.name} ${id}`);
     if (this.renaming !== id) name.textContent = object.name;
     name.setAttribute('aria-label', `${object.name} ${id}, ${state}`);
-    name.setAttribute('aria-pressed', app.selected.includes(id));
+    name.setAttribute('aria-pressed', selected);
     note.textContent = state;
     note.classList.toggle('weak', Boolean(weak));
     gone.setAttribute('aria-label', `Delete ${object.name} ${id}`);
