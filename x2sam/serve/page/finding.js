@@ -112,7 +112,7 @@ export class Finding {
     if (!looked.length && !said) { app.answer(null); return; }
     work.say([...work.talk, { who: 'x2sam', text: said || summary, objects: ids }]);
     app.answer(null);
-    if (whole) app.say(summary);
+    if (whole) app.say(said && !ids.length ? '' : summary);
   }
 
   /** A frame of an answer; what is sure enough becomes an object. Returns how many were there already. */
