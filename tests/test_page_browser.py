@@ -435,7 +435,17 @@ def test_what_goes_wrong_is_said_and_loses_nothing(page: Any, files: dict[str, P
     until(page, "() => document.querySelector('#status').textContent.includes('opened again')")
     page.reload()
     until(page, "() => x2sam.work?.objects.length === 1")
-    assert cells(page)["1/0"]["counts"] != mask, "the newest of it was saved, too"
+    newest = cells(page)["1/0"]["counts"]
+    assert newest != mask, "the newest of it was saved, too"
+    page.evaluate("() => x2sam.api.remove(`/v1/sessions/${x2sam.work.id}`)")  # the page has no file any more
+    page.keyboard.press("Control+z")
+    page.keyboard.press("d")
+    drag(page, (0.6, 0.4), (0.7, 0.5))
+    until(page, "() => document.querySelector('#problem p').textContent.includes('again')")
+    page.set_input_files("#file", files["cat.png"])
+    until(page, "() => document.querySelector('#status').textContent.includes('opened again')")
+    page.reload()
+    until(page, "() => x2sam.work?.objects.length === 2")
 
 
 def test_talk(page: Any, files: dict[str, Path]) -> None:

@@ -95,9 +95,11 @@ export class App {
     document.body.setAttribute('aria-busy', 'true');
     try {
       await this.leave();
-      const session = await api.upload(file, name);
+      const session = await api.upload(file, name), { work } = this;
       this.file = { content: file, name };
-      await this.load(session.id);
+      const same = ['name', 'width', 'height', 'length'].every((each) => work?.media[each] === session.media[each]);
+      if (this.orphan && same) await this.#move(session.id);
+      else await this.load(session.id);
     } catch (error) { this.fail(error); }
     document.body.removeAttribute('aria-busy');
   }
@@ -106,6 +108,7 @@ export class App {
   async load(id) {
     const kept = await api.get(`/v1/sessions/${id}/work`);
     this.work = new Work(id, kept, () => this.changed(), (error) => this.#unsaved(error));
+    this.orphan = false;
     this.frame = 0;
     this.#class = null;
     this.select([]);
@@ -127,7 +130,9 @@ export class App {
   async leave() {
     this.timeline.stop();
     await this.finding.stop();
-    await this.work?.save();
+    try { await this.work?.save(); } catch (error) {
+      if (error.status !== 404 && error.status !== 409) throw error; // of those it has been said what can be done
+    }
   }
 
   /** To the list of what there is. */
@@ -153,21 +158,28 @@ export class App {
   /** The service has forgotten the session: open the file again, and save everything there. */
   async #recover(error) {
     if (this.recovering) return;
-    const { work, file } = this;
+    const { file } = this;
     if (!file) {
-      $('#problem p').textContent = `${error.message} Open the file again.`;
+      this.orphan = true;
+      $('#problem p').textContent = 'The service has forgotten this file. Drop it here again: your work is still in this page, and will be saved with it.';
       $('#problem').hidden = false;
       return;
     }
     this.recovering = true;
     try {
-      const session = await api.upload(file.content, file.name);
-      await work.move(session.id);
-      history.replaceState(null, '', `#${session.id}`);
-      await this.go(this.frame);
-      this.say('The service had forgotten this file; it was opened again with all your work.');
+      await this.#move((await api.upload(file.content, file.name)).id);
     } catch (again) { $('#problem p').textContent = again.message; $('#problem').hidden = false; }
     this.recovering = false;
+  }
+
+  /** All that was made goes to another session of the same file. */
+  async #move(id) {
+    await this.work.move(id);
+    this.orphan = false;
+    history.replaceState(null, '', `#${id}`);
+    await this.go(this.frame);
+    $('#problem').hidden = true;
+    this.say('The service had forgotten this file; it was opened again with all your work.');
   }
 
   // --- frames and objects ---
