@@ -155,9 +155,9 @@ export class List {
   order(by) {
     const { work, app } = this, id = app.selected[0], at = work.objects.findIndex((each) => each.id === id), to = at + by;
     if (at < 0 || to < 0 || to >= work.objects.length) return;
-    const objects = [...work.objects];
-    objects.splice(to, 0, ...objects.splice(at, 1));
-    work.edit('order', (step) => step.order(objects));
+    const ids = work.objects.map((each) => each.id);
+    ids.splice(to, 0, ...ids.splice(at, 1));
+    work.edit('order', (step) => step.order(ids));
   }
 
   absent() {

@@ -53,43 +53,47 @@ export class Work {
 
   // --- changing ---
 
-  /** A step that can be undone: change through it, then call end(). */
+  /** A step that can be undone: change through it, then call end(). Several may be open at once: each knows its own. */
   begin(label) {
-    const step = { label, before: this.#lists(), cells: new Map() };
+    const step = { label, objects: new Map(), cells: new Map(), order: null, classes: null };
     const set = (id, frame, cell) => {
-      const key = `${id}/${frame}`, old = this.cell(id, frame);
-      if (!step.cells.has(key)) step.cells.set(key, { id, frame, before: old });
+      const key = `${id}/${frame}`;
+      if (!step.cells.has(key)) step.cells.set(key, { id, frame, before: this.cell(id, frame) });
       step.cells.get(key).after = cell;
       this.#set(id, frame, cell);
     };
+    const put = (id, after) => {
+      const at = this.objects.findIndex((each) => each.id === id);
+      if (!step.objects.has(id)) step.objects.set(id, { id, at, before: this.objects[at] });
+      step.objects.get(id).after = after;
+      this.#put(id, after);
+    };
+    const classes = (names) => {
+      step.classes = { before: step.classes?.before ?? this.classes, after: names };
+      this.classes = names;
+      this.#touch();
+    };
     return {
       cell: set,
+      classes,
       add: (about) => {
-        const id = ++this.#highest;
-        this.objects = [...this.objects, { id, name: 'object', colour: colourOf(id), shown: true, sure: 0, ...about }];
-        if (!this.classes.includes(about.name ?? 'object')) this.classes = [...this.classes, about.name ?? 'object'];
-        this.#touch();
+        const id = ++this.#highest, object = { id, name: 'object', colour: colourOf(id), shown: true, sure: 0, ...about };
+        put(id, object);
+        if (!this.classes.includes(object.name)) classes([...this.classes, object.name]);
         return id;
       },
-      object: (id, about) => {
-        this.objects = this.objects.map((each) => (each.id === id ? { ...each, ...about } : each));
-        this.#touch();
+      object: (id, about) => put(id, { ...this.object(id), ...about }),
+      order: (ids) => {
+        step.order = { before: step.order?.before ?? this.objects.map((each) => each.id), after: ids };
+        this.#order(ids);
       },
-      order: (objects) => { this.objects = objects; this.#touch(); },
-      classes: (classes) => { this.classes = classes; this.#touch(); },
       remove: (id) => {
         for (const frame of this.row(id).keys()) set(id, frame, undefined);
-        this.objects = this.objects.filter((each) => each.id !== id);
-        this.#touch();
+        put(id, undefined);
       },
-      drop: () => {
-        for (const { id, frame, before } of step.cells.values()) this.#set(id, frame, before);
-        ({ objects: this.objects, classes: this.classes } = step.before);
-        this.#touch();
-      },
+      drop: () => this.#apply(step, 'before'),
       end: () => {
-        step.after = this.#lists();
-        if (!step.cells.size && step.before.objects === step.after.objects && step.before.classes === step.after.classes) return;
+        if (!step.cells.size && !step.objects.size && !step.order && !step.classes) return;
         this.done.push(step);
         if (this.done.length > MOST_STEPS) this.done.shift();
         this.undone = [];
@@ -111,17 +115,36 @@ export class Work {
   #go(from, to, side) {
     const step = from.pop();
     if (!step) return null;
-    this.objects = step[side].objects;
-    this.classes = step[side].classes;
-    for (const { id, frame, [side]: cell } of step.cells.values()) this.#set(id, frame, cell);
+    this.#apply(step, side);
     to.push(step);
-    this.#touch();
     return step;
   }
 
-  say(talk) { this.talk = talk.slice(-400); this.#touch(); }
+  #apply(step, side) {
+    const objects = [...step.objects.values()];
+    if (side === 'before') objects.reverse();
+    for (const { id, at, [side]: object } of objects) this.#put(id, object, at);
+    if (step.order) this.#order(step.order[side]);
+    if (step.classes) this.classes = step.classes[side];
+    for (const { id, frame, [side]: cell } of step.cells.values()) this.#set(id, frame, cell);
+    this.#touch();
+  }
 
-  #lists() { return { objects: this.objects, classes: this.classes }; }
+  /** An object as it is now: changed, gone, or there (again), at its place. */
+  #put(id, object, at = -1) {
+    const there = this.objects.some((each) => each.id === id);
+    if (there) this.objects = object ? this.objects.map((each) => (each.id === id ? object : each)) : this.objects.filter((each) => each.id !== id);
+    else if (object) this.objects = this.objects.toSpliced(at < 0 ? this.objects.length : at, 0, object);
+    this.#touch();
+  }
+
+  #order(ids) {
+    const place = (object) => (ids.includes(object.id) ? ids.indexOf(object.id) : ids.length);
+    this.objects = this.objects.toSorted((a, b) => place(a) - place(b));
+    this.#touch();
+  }
+
+  say(talk) { this.talk = talk.slice(-400); this.#touch(); }
 
   #set(id, frame, cell) {
     if (cell === undefined) this.#row(id).delete(frame);
