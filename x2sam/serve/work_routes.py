@@ -174,7 +174,7 @@ async def mark(request: Request, id: str, body: MarkIn) -> MarkOut:
     return MarkOut(segment=None if segment is None else schemas.segment_out(segment, ["rle"]), sure=sure)
 
 
-@router.post("/v1/sessions/{id}/ask", response_class=Events, responses=EVENTS)
+@router.post("/v1/sessions/{id}/ask", status_code=200, response_class=Events, responses=EVENTS)
 async def ask(request: Request, id: str, body: AskIn) -> Events:
     """What words find, as server-sent events: ``begin``, ``text`` ..., ``frame`` ..., then ``done``, or ``error``.
 
@@ -201,7 +201,7 @@ async def ask(request: Request, id: str, body: AskIn) -> Events:
     return Events(_events(request, job, begin), job)
 
 
-@router.post("/v1/sessions/{id}/follow", response_class=Events, responses=EVENTS)
+@router.post("/v1/sessions/{id}/follow", status_code=200, response_class=Events, responses=EVENTS)
 async def follow(request: Request, id: str, body: FollowIn) -> Events:
     """Objects in the frames around those where they were shown: ``begin``, ``frame`` ..., then ``done``, or ``error``.
 
