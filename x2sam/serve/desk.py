@@ -209,8 +209,8 @@ def _inmost(mask: RLE, less: Sequence[Sequence[float]]) -> list[float]:
     for x, y in less:
         inside[min(int(y) + 1, mask.height), min(int(x) + 1, mask.width)] = False
     depth = ndimage.distance_transform_edt(inside)[1:-1, 1:-1]
-    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-    return [float(x) + 0.5, float(y) + 0.5]
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return [float(column) + 0.5, float(row) + 0.5]
 
 
 def _one(track: Track) -> Segment | None:
