@@ -47,7 +47,7 @@ def browsing() -> Iterator[Any]:
     """A browser without a window."""
     from playwright.sync_api import sync_playwright
 
-    arguments = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    arguments = ["--no-sandbox"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         try:
@@ -59,9 +59,7 @@ def browsing() -> Iterator[Any]:
 def screenshot(page: Any, name: str) -> None:
     """Keep a picture of the page, where they are wanted; few colours make small files."""
     if PICTURES:
-        page.wait_for_function("() => [...document.querySelectorAll('#gallery img')].every((image) => image.complete)")
-        page.mouse.move(0, 0)
-        page.wait_for_timeout(400)  # transitions
         taken = Image.open(BytesIO(page.screenshot())).convert("RGB")
+        taken.thumbnail((1000, 1000))
         Path(PICTURES).mkdir(parents=True, exist_ok=True)
-        taken.quantize(256, Image.Quantize.MEDIANCUT, kmeans=2).save(Path(PICTURES) / f"{name}.png", optimize=True)
+        taken.quantize(128, Image.Quantize.MEDIANCUT, kmeans=2).save(Path(PICTURES) / f"{name}.png", optimize=True)

@@ -16,7 +16,7 @@ from test_serve_api import png, predictor, served, url_of
 
 from x2sam import X2Sam
 from x2sam.client import Client
-from x2sam.serve import openai, routes
+from x2sam.serve import openai, routes, work_routes
 from x2sam.serve.limits import Limits
 
 __all__ = ["predictor"]
@@ -34,7 +34,8 @@ def schema(service: Any) -> Any:
     return schemathesis.openapi.from_dict(service.openapi())
 
 
-OPERATIONS = [(method, r.path) for r in (*routes.router.routes, *openai.router.routes) for method in r.methods]  # type: ignore[attr-defined]
+ROUTES = (*routes.router.routes, *openai.router.routes, *work_routes.router.routes)
+OPERATIONS = [(method, route.path) for route in ROUTES for method in route.methods]  # type: ignore[attr-defined]
 
 
 PICTURE = png()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
@@ -35,6 +36,8 @@ class Contents(Arrays):
     """The medium, from which drawings and cut-outs take their pixels."""
     usage: Usage = field(default_factory=Usage, repr=False, compare=False)
     """Tokens that the first prompt took."""
+    colours: Mapping[int, draw.Colour] = field(default_factory=dict, repr=False, compare=False)
+    """Colours of objects, by id, that are not to be `draw.colour`'s."""
 
     def __repr__(self) -> str:
         height, width = self.clip.size
@@ -82,7 +85,9 @@ class Contents(Arrays):
         panel: put the prompt's regions beside it. ``style``: options of `draw.overlay`, such as opacity or tags.
         """
         found, pixels = self.frame(frame), self.clip.frame_at(frame)
-        picture = draw.overlay(pixels, found.segments, **{"ids": self.clip.kind == "video", **style})
+        picture = draw.overlay(
+            pixels, found.segments, **{"ids": self.clip.kind == "video", "colours": self.colours, **style}
+        )
         if panel and self.prompt.regions:
             shown_on = self.prompt.regions[0].frame
             ground = pixels if shown_on == frame else self.clip.frame_at(shown_on)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -51,10 +51,19 @@ def overlay(
     outlines: bool = True,
     tags: bool = True,
     ids: bool = False,
+    colours: Mapping[int, Colour] | None = None,
 ) -> Frame:
-    """The frame ``[H, W, 3]`` with its segments tinted, outlined, and tagged with label and score (and object id)."""
+    """The frame ``[H, W, 3]`` with its segments tinted, outlined, and tagged with label and score (and object id).
+
+    colours: of objects by id, where they are not to be `colour`'s.
+    """
+    own = colours or {}
     marks = [
-        _Mark(s.rle, colour(s.object_id), f"{f'#{s.object_id} ' if ids else ''}{s.label} {s.score:.2f}")
+        _Mark(
+            s.rle,
+            own.get(s.object_id) or colour(s.object_id),
+            f"{f'#{s.object_id} ' if ids else ''}{s.label} {s.score:.2f}",
+        )
         for s in segments
     ]
     return _paint(frame, marks, opacity, outlines, tags)

@@ -79,7 +79,7 @@ def overlay(result: Contents, path: Path) -> None:
     if result.clip.kind == "image":
         result.draw(result.frames[0].index).save(path, quality=95)
         return
-    with overlay_video(path, result.clip) as write:
+    with overlay_video(path, result.clip, colours=result.colours) as write:
         for frame, found in with_frames(result):
             write(frame, found)
 

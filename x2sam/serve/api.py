@@ -21,12 +21,13 @@ from starlette.requests import ClientDisconnect
 
 from x2sam.errors import X2SamError
 from x2sam.predictor import X2Sam
-from x2sam.serve import openai, routes
+from x2sam.serve import openai, routes, work_routes
+from x2sam.serve import page as own_page
 from x2sam.serve.gate import Gate, Metrics, failure
 from x2sam.serve.jobs import Worker
 from x2sam.serve.limits import Limits
 from x2sam.serve.schemas import Failure, SegmentIn, SessionIn
-from x2sam.serve.store import Store, Unknown
+from x2sam.serve.store import Store
 from x2sam.serve.uploads import TooLarge
 from x2sam.serve.web import invalid, status_of
 from x2sam.version import __version__
@@ -40,6 +41,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         404: "It does not exist",
         405: "The method is wrong",
         408: "It stopped coming",
+        409: "It was changed elsewhere",
         413: "It is too large",
         415: "It is no medium",
         422: "It cannot be used",
@@ -68,8 +70,8 @@ def create_app(
         local: without a token, only requests that name this machine as their host are answered.
         origins: web pages of other places whose scripts may ask; none by default.
         folder: where uploads are kept; by default where the system keeps passing files.
-        page: mount the page, where what it needs is installed.
-        extensions: each is given the application before the page is mounted, to add routes of other tools' protocols.
+        page: answer with the page, too.
+        extensions: each is given the application, to add routes of other tools' protocols.
     """
     limits = limits or Limits()
     worker = Worker(limits)
@@ -101,10 +103,11 @@ def create_app(
     app.add_middleware(Gate, limits, token, local and not token, tuple(origins), app.state.metrics)
     app.include_router(routes.router)
     app.include_router(openai.router)
+    app.include_router(work_routes.router)
     for extend in extensions:
         extend(app)
     if page:
-        _mount_page(app)
+        app.include_router(own_page.router)
     return app
 
 
@@ -118,23 +121,6 @@ async def _expire(store: Store) -> None:
     while True:
         await asyncio.sleep(EXPIRY_SECONDS)
         await anyio.to_thread.run_sync(store.expire)
-
-
-def _mount_page(app: FastAPI) -> None:
-    """The page, where what it needs is installed."""
-    try:
-        from x2sam.serve import page
-    except ModuleNotFoundError as error:
-        if error.name != "gradio":
-            raise
-        return
-    app.add_api_route("/v1/{rest:path}", _nothing, include_in_schema=False, methods=["GET", "POST", "PUT", "DELETE"])
-    page.mount(app)
-
-
-async def _nothing(request: Request, rest: str) -> None:
-    """What the page would take for its own."""
-    raise Unknown(f"Got {request.method} {request.url.path[:80]}, which does not exist", "an operation of /docs")
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
+import re
 import time
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from x2sam.serve.store import Store
 
 COOKIE = "x2sam_token"
+VISITOR, VISITOR_FORM = "x2sam_visitor", re.compile(r"[\w-]{32}")
+"""The cookie by which the page's visitors are told apart, and what its values look like."""
 OPEN = ("/healthz", "/readyz")
 """Paths that need no token."""
 METHODS = ("GET", "POST", "DELETE", "OPTIONS", "HEAD", "WEBSOCKET")
@@ -62,10 +65,30 @@ def error_parts(error: X2SamError) -> dict[str, str]:
 
 
 def client_of(scope: Scope) -> str:
-    """For whom a request is: the address it comes from; a program on this machine, such as a proxy, may say more."""
+    """For whom a request is: a visitor of the page, by a cookie that nobody can guess, or else an address.
+
+    A program on this machine, such as a proxy, may say more of whom it asks for.
+    """
+    if own := visitor(scope):
+        return f"visitor {own}"
     address = (scope.get("client") or ("local", 0))[0]
     name = Headers(scope=scope).get("x-client", "")[:64]
     return f"{address} {name}" if name and address in (*LOCAL, "testclient") else str(address)
+
+
+def visitor(scope: Scope) -> str:
+    """What the page's cookie says, if it is one that the page has set."""
+    text = cookie(scope, VISITOR)
+    return text if VISITOR_FORM.fullmatch(text) else ""
+
+
+def cookie(scope: Scope, name: str) -> str:
+    """The value of a cookie; empty: there is none."""
+    try:
+        found = SimpleCookie(Headers(scope=scope).get("cookie", "")).get(name)
+    except CookieError:
+        return ""
+    return "" if found is None else found.value
 
 
 class Metrics:
@@ -180,11 +203,7 @@ class Gate:
             return
         if kind.lower() == "basic" and self._right(_password(given)):
             return
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            cookie = None
-        if cookie is None or not hmac.compare_digest(cookie.value.encode(), quote(self.token).encode()):
+        if not hmac.compare_digest(cookie(scope, COOKIE).encode(), quote(self.token).encode()):
             raise Denied("Got no token, or the wrong one", "Authorization: Bearer TOKEN", status=401)
 
     def _right(self, given: str) -> bool:

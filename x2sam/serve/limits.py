@@ -62,3 +62,7 @@ class Limits:
     sessions_per_client: int = 8
     idle_seconds: float = 900.0
     """A session that is not used for so long is closed and its files are deleted."""
+    work_seconds: float = 86_400.0
+    """The same for one that somebody has made objects on."""
+    work_bytes: int = 64 * 2**20
+    """Of the masks that are kept for one session."""

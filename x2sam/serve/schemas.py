@@ -261,11 +261,12 @@ def media_out(upload: Upload) -> MediaOut:
 
 def frame_out(frame: FrameResult, masks: list[MaskForm]) -> FrameOut:
     """A frame's segments, with their masks in the forms that were asked for."""
-    segments = [_segment_out(segment, masks) for segment in frame.segments]
+    segments = [segment_out(segment, masks) for segment in frame.segments]
     return FrameOut(index=frame.index, time=frame.time, height=frame.height, width=frame.width, segments=segments)
 
 
-def _segment_out(segment: Segment, masks: list[MaskForm]) -> SegmentOut:
+def segment_out(segment: Segment, masks: list[MaskForm]) -> SegmentOut:
+    """A segment, with its mask in the forms that were asked for."""
     code = segment.rle.to_coco() if "rle" in masks else None
     return SegmentOut(
         label=segment.label,

@@ -20,6 +20,7 @@ import psutil
 from x2sam.errors import InputError
 from x2sam.predictor import X2Sam
 from x2sam.results.result import Result
+from x2sam.serve.desk import Desk
 from x2sam.serve.jobs import SKIP, Busy, Job, Stopped, Worker
 from x2sam.serve.limits import Limits
 from x2sam.serve.uploads import Data, Upload, take
@@ -44,6 +45,7 @@ class Opened:
         """What prompts, frames and exports are about: the newest."""
         self.used = time.monotonic()
         self.limits = worker.limits
+        self.desk: Desk
         self._worker = worker
         self._jobs: WeakSet[Job[Any]] = WeakSet()
         self._following: Job[FrameResult] | None = None
@@ -67,6 +69,15 @@ class Opened:
             self._following.cancel(Stopped("Got taken over by another reader of this session", "one at a time"))
         self._following = self._submit(itertools.islice(track, self.limits.frames))
         return self._following
+
+    def run(self, steps: Iterator[T]) -> Job[T]:
+        """The results of steps that touch neither the session nor its tracks; others have their turns meanwhile."""
+        return self._submit(steps)
+
+    @property
+    def expired(self) -> bool:
+        """Whether nobody has used it for so long that it may go."""
+        return self.idle_seconds > (self.limits.work_seconds if len(self.desk.work) else self.limits.idle_seconds)
 
     def cancel(self) -> None:
         """End whatever runs on it."""
@@ -126,6 +137,7 @@ class Store:
             upload = take(data, name, folder, self.limits)
             session = self.predictor.open(upload.open())
             opened = Opened(id, client, upload, session, self.worker)
+            opened.desk = Desk(self.predictor, upload, self.limits)
         except BaseException:
             self._forget(id)
             raise
@@ -157,7 +169,7 @@ class Store:
     def expire(self) -> None:
         """Close what was not used for long."""
         with self._lock:
-            old = [o.id for o in self._opened.values() if o.idle_seconds > self.limits.idle_seconds]
+            old = [o.id for o in self._opened.values() if o.expired]
         for id in old:
             self.close(id)
 
@@ -193,7 +205,7 @@ class Store:
 class _Coming:
     """Holds a place while a medium is taken in."""
 
-    idle_seconds = 0.0
+    expired = False
 
     def __init__(self, client: str) -> None:
         self.client = client

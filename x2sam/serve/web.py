@@ -27,6 +27,7 @@ from x2sam.serve.jobs import Busy, Job, Stopped
 from x2sam.serve.schemas import SegmentIn, SessionIn
 from x2sam.serve.store import Unknown
 from x2sam.serve.uploads import Data, TooLarge, Unsupported, Upload, embedded
+from x2sam.serve.work import Conflict
 
 M = TypeVar("M", SegmentIn, SessionIn)
 T = TypeVar("T")
@@ -34,6 +35,7 @@ TEXTS = ("prompt", "task", "name", "media")
 """Fields of a form that are text; the others are JSON."""
 STATUS: dict[type[X2SamError], int] = {
     Unknown: 404,
+    Conflict: 409,
     TooLarge: 413,
     Unsupported: 415,
     Busy: 429,
