@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from x2sam import cli, runner
+from x2sam import cli
+from x2sam.commands import runner
 from x2sam.errors import InputError
 from x2sam.masks import RLE
 from x2sam.media.opening import open_media

@@ -27,7 +27,7 @@ ORDER = [
     "tracking", "speed", "predictor", "bench",
     "data", "metrics", "benchmarks", "evaluate",
     "train", "serve", "integrations",
-    "inputs", "usage", "bench_cli", "runner", "cli",
+    "commands", "cli",
 ]
 # fmt: on
 """A block (module or folder) imports only from blocks that stand before it."""

@@ -14,11 +14,8 @@ from typing import Annotated, Any, Optional, get_type_hints
 
 import typer
 
-from x2sam.bench_cli import app as bench
-from x2sam.data.cli import app as data
-from x2sam.errors import InputError, MissingExtraError, X2SamError
-from x2sam.threads import use_threads
-from x2sam.usage import (
+from x2sam.commands.bench import app as bench
+from x2sam.commands.usage import (
     Boxes,
     Changes,
     Device,
@@ -40,6 +37,9 @@ from x2sam.usage import (
     Threads,
     Verbose,
 )
+from x2sam.data.cli import app as data
+from x2sam.errors import InputError, MissingExtraError, X2SamError
+from x2sam.threads import use_threads
 
 app = typer.Typer(
     name="x2sam",
@@ -105,7 +105,7 @@ def segment(
 ) -> None:
     """Segment images and videos. The task is inferred from what is given."""
     use_threads(threads)
-    from x2sam import runner
+    from x2sam.commands import runner
 
     shapes = {"point": point, "box": box, "scribble": scribble, "mask": mask}
     runner.segment(
@@ -153,7 +153,7 @@ def chat(
 ) -> None:
     """Talk about an image or a video."""
     use_threads(threads)
-    from x2sam import runner
+    from x2sam.commands import runner
 
     runner.chat(media, message, max_new_tokens, runner.Settings(model, device, dtype, quiet=quiet, verbose=verbose))
 
@@ -197,7 +197,7 @@ def pull(
     lora_alpha: Annotated[MaybeNumber, typer.Option(help="Alpha of the adapter; twice its rank if left out.")] = None,
 ) -> None:
     """Fetch and convert released weights, one shard at a time."""
-    from x2sam import runner
+    from x2sam.commands import runner
 
     runner.pull(source, base, config, out, dtype, lora_alpha)
 
@@ -212,7 +212,7 @@ def train(
     ] = None,
 ) -> None:
     """Train by a recipe. A run in the recipe's folder is continued."""
-    from x2sam import runner
+    from x2sam.commands import runner
 
     runner.train(recipe, overrides or [], data)
 
@@ -319,7 +319,7 @@ def _changes(settings: list[str] | None) -> dict[str, Any]:
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
 
-COMMANDS = ("segment", "track", "chat", "tasks", "pull", "train", "evaluate", "serve", "bench", "data")
+COMMANDS = ("segment", "track", "chat", "tasks", "pull", "train", "evaluate", "serve", "mcp", "bench", "data")
 """What may have been meant by a first word that is no file; a test keeps it true."""
 
 

@@ -1,4 +1,4 @@
-"""What the commands do: open each input, run, write, report. Whatever can be judged first is (`x2sam.inputs`)."""
+"""What the commands do: open each input, run, write, report. Whatever can be judged first is (`inputs`)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from x2sam.errors import CheckpointError, DataError, InputError, X2SamError
-from x2sam.inputs import (
+from x2sam.commands.inputs import (
     Settings,
     check_options,
     check_order,
@@ -27,6 +26,7 @@ from x2sam.inputs import (
     read_shapes,
     split_inputs,
 )
+from x2sam.errors import CheckpointError, DataError, InputError, X2SamError
 from x2sam.media.opening import Clip, open_media
 from x2sam.names import cache_folder
 from x2sam.requests import guess
