@@ -20,9 +20,9 @@ ORDER = [
     "version", "errors", "names", "masks", "types", "tasks", "config",
     "signatures", "media", "regions", "marks", "prompts", "requests", "vision", "processing",
     "model", "released", "checkpoints", "decoding", "results", "client",
-    "tracking", "speed", "predictor", "bench",
+    "tracking", "speed", "predictor", "bench", "annotate",
     "data", "metrics", "benchmarks", "evaluate",
-    "train", "serve", "scale",
+    "train", "serve",
     "runner", "cli",
 ]
 # fmt: on

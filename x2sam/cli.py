@@ -9,12 +9,13 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 
+from x2sam.annotate.cli import annotate
 from x2sam.data.cli import app as data
-from x2sam.errors import InputError, MissingExtraError, X2SamError
+from x2sam.errors import MissingExtraError, X2SamError
 
 app = typer.Typer(
     name="x2sam",
@@ -80,6 +81,7 @@ def segment(
 ) -> None:
     """Segment images and videos. The task is inferred from what is given."""
     from x2sam import runner
+    from x2sam.speed import read_changes
 
     shapes = {"point": point, "box": box, "scribble": scribble, "mask": mask}
     media, trailing = runner.split_inputs(inputs, asked=bool(prompt or any(shapes.values()) or task))
@@ -89,7 +91,7 @@ def segment(
         {name: values for name, values in shapes.items() if values},
         runner.Settings(
             *(model, device, dtype, task, kind, fps, frame, identity, out, tuple(format or ()), overwrite),
-            _changes(settings),
+            read_changes(settings),
         ),
         {"threshold": threshold, "mask_threshold": mask_threshold, "form": form, "protocol": protocol, "every": every},
     )
@@ -200,8 +202,9 @@ def evaluate(
     """Score a model on data sets; exit code 1 where a sample failed."""
     from x2sam.evaluate.command import exit_code, run
     from x2sam.predictor import X2Sam
+    from x2sam.speed import read_changes
 
-    loaded = X2Sam.from_pretrained(model, device=device, dtype=dtype, **_changes(settings))
+    loaded = X2Sam.from_pretrained(model, device=device, dtype=dtype, **read_changes(settings))
     scores = run(splits, root, loaded, out, protocol, limit, all_tasks, seed, part, size, frames, identity)  # type: ignore[arg-type]
     sys.exit(exit_code(scores))
 
@@ -260,18 +263,6 @@ def bench_segment(
     print(json.dumps(dataclasses.asdict(found)))
 
 
-def _changes(settings: list[str] | None) -> dict[str, Any]:
-    """``key=1`` and ``key=0,1`` as keyword arguments of `X2Sam.from_pretrained`."""
-    changes: dict[str, Any] = {}
-    for key, _, value in (text.partition("=") for text in settings or []):
-        try:
-            numbers = [int(number) for number in value.split(",")]
-        except ValueError:
-            raise InputError(f"Got --set {key}={value}", "a whole number, such as memory_size=0") from None
-        changes[key] = numbers if "," in value else numbers[0]
-    return changes
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. A first word that is no verb is an input of `segment`."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -306,6 +297,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
 
 
+app.command()(annotate)
 app.add_typer(data, name="data")
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from x2sam.errors import CheckpointError, DataError, InputError, X2SamError
-from x2sam.media.opening import ENDINGS, Clip, open_media
+from x2sam.media.opening import ENDINGS, FILMS, Clip, open_media
 from x2sam.names import cache_folder
 from x2sam.predictor import RANDOM, X2Sam
 from x2sam.regions import parse_box, parse_points
@@ -56,13 +56,6 @@ class Settings:
 
 
 # --- segment -------------------------------------------------------------------------------------------------------
-
-
-FILMS = {
-    *(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".flv"),
-    *(".wmv", ".asf", ".3gp", ".ogv", ".mjpeg", ".mjpg", ".y4m", ".h264", ".hevc", ".ivf", ".dv", ".mxf"),
-}
-"""Usual endings of videos."""
 
 
 def split_inputs(words: Sequence[str], asked: bool = False) -> tuple[list[str], list[str]]:
