@@ -61,6 +61,7 @@ def finish(store: Store, plan: Plan, formats: tuple[str, ...]) -> Counts:
                     told = {key: row[key] for key in ("index", "input", "error")}
                     lines.write(json.dumps(told, ensure_ascii=False) + "\n")
 
+    store.sweep("shards")
     store.put("failures.jsonl", write)
     if counts.inputs != plan.inputs:
         raise X2SamError(f"Got {counts.inputs} inputs in the shards of {store.url}", f"the plan's {plan.inputs}")
@@ -88,6 +89,8 @@ def _count(counts: Counts, row: Row) -> None:
         counts.failures += 1
         if row["error"] in counts.reasons or len(counts.reasons) < REASONS:
             counts.reasons[row["error"]] += 1
+        return
+    if row["frame"] is None:
         return
     counts.frames += 1
     counts.segments += len(row["segments"])
@@ -150,7 +153,7 @@ def _coco(path: Path, rows: Iterator[Row], labels: _Labels) -> None:
     with TemporaryDirectory() as folder, ExitStack() as stack:
         lists = _Lists(folder, stack, "images", "annotations")
         for row in rows:
-            if row["error"] is not None:
+            if row["frame"] is None:
                 continue
             name = row["name"] if row["kind"] == "image" else _frame_name(row)
             about = {"file_name": name, "height": row["height"], "width": row["width"], "frame": row["frame"]}
@@ -219,8 +222,8 @@ def _track(
 def _films(rows: Iterator[Row]) -> Iterator[tuple[str, list[Row]]]:
     """The frames of each film."""
     for (name, kind), frames in groupby(rows, lambda row: (row["input"], row["kind"])):
-        if kind == "video":
-            yield name, list(frames)
+        if kind == "video" and (seen := [row for row in frames if row["frame"] is not None]):
+            yield name, seen
 
 
 def _label_studio(path: Path, rows: Iterator[Row], labels: _Labels) -> None:
@@ -231,7 +234,7 @@ def _label_studio(path: Path, rows: Iterator[Row], labels: _Labels) -> None:
         count = 0
         for _, group in groupby(rows, lambda row: row["index"]):
             frames = list(group)
-            if frames[0]["error"] is None:
+            if frames[0]["frame"] is not None:
                 out.write((",\n" if count else "") + json.dumps(labelstudio.task(_result(frames)), ensure_ascii=False))
                 count += 1
         out.write("]")

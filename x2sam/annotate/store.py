@@ -6,6 +6,7 @@ A file is written whole or not at all, and what fails for a moment (a cut connec
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -91,6 +92,12 @@ class Store:
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
             os.replace(draft, target)
+
+    def sweep(self, folder: str) -> None:
+        """Take away what was left by processes that were killed while they wrote into a folder."""
+        if isinstance(self.fs, LocalFileSystem):
+            for left in Path(self.path(folder)).glob(".x2sam-*"):
+                shutil.rmtree(left, ignore_errors=True)
 
     def there(self, name: str) -> bool:
         """Whether there is such a file."""

@@ -52,7 +52,8 @@ SCHEMA = pa.schema(
         ("error", pa.string()),
     ]
 )
-"""``index`` numbers the inputs of the whole run; ``labels`` are what was asked for."""
+"""``index`` numbers the inputs of the whole run; ``labels`` are what was asked for. An answer in words alone has no
+``frame``."""
 
 Row = dict[str, Any]
 
@@ -70,6 +71,8 @@ def rows_of(index: int, item: Item, result: Result) -> list[Row]:
         "text": result.text,
         "warnings": list(clip.warnings),
     }
+    if not result.frames:
+        return [{**about, "segments": []}]
     return [
         {
             **about,
