@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.memory import MemoryFileSystem
 
-from x2sam.annotate import finish, plan, sources, store, table, worker
+from x2sam import store
+from x2sam.annotate import finish, plan, sources, table, worker
 from x2sam.annotate.command import annotate
 from x2sam.annotate.engines import Resources
 from x2sam.annotate.plan import Settings

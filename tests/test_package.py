@@ -17,7 +17,7 @@ ROOT = Path(x2sam.__file__).parent
 
 # fmt: off
 ORDER = [
-    "version", "errors", "names", "masks", "types", "tasks", "config",
+    "version", "errors", "store", "names", "masks", "types", "tasks", "config",
     "signatures", "media", "regions", "marks", "prompts", "requests", "vision", "processing",
     "model", "released", "checkpoints", "decoding", "results", "client",
     "tracking", "speed", "predictor", "bench", "annotate",

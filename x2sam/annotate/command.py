@@ -15,9 +15,9 @@ from x2sam.annotate import engines, table
 from x2sam.annotate.engines import Resources
 from x2sam.annotate.finish import check_formats, finish
 from x2sam.annotate.plan import Plan, Settings, make_plan
-from x2sam.annotate.store import Store
 from x2sam.annotate.worker import Done
 from x2sam.errors import InputError
+from x2sam.store import Store
 
 ROUNDS = 3
 """Times that shards are tried whose place did not answer."""

@@ -56,7 +56,11 @@ def on_ray(dest: str, plan: Plan, todo: Sequence[int], resources: Resources) -> 
 
     _init(ray, resources)
     try:
-        ray.data.DataContext.get_current().enable_progress_bars = False
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.target_max_block_size = (
+            1024**2
+        )  # what passes is small; Ray's own 128 MB are more than a small store has
         room = max(1, int(ray.cluster_resources().get("CPU", 1) // max(resources.cpus, 0.01)))
         workers = min(resources.workers or room, len(todo))
         shards = ray.data.from_numpy([np.asarray(part) for part in np.array_split(todo, min(len(todo), BLOCKS))])
@@ -64,7 +68,7 @@ def on_ray(dest: str, plan: Plan, todo: Sequence[int], resources: Resources) -> 
             Actor,
             fn_constructor_args=(dest, plan, resources.device, resources.threads or max(1, int(resources.cpus))),
             batch_size=None,
-            concurrency=(1, workers) if resources.address else workers,
+            compute=ray.data.ActorPoolStrategy(min_size=1 if resources.address else workers, max_size=workers),
             num_cpus=resources.cpus,
             num_gpus=resources.gpus or None,
         )

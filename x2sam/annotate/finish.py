@@ -17,12 +17,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from x2sam.annotate.plan import Plan
-from x2sam.annotate.store import Store
 from x2sam.annotate.table import Row, frame_of, read_shard
 from x2sam.errors import InputError, X2SamError
 from x2sam.masks import RLE
 from x2sam.results import labelstudio
 from x2sam.results.result import Result
+from x2sam.store import Store
 from x2sam.types import Condition, Prompt
 
 FORMATS = ("parquet", "coco", "ytvis", "labelstudio")

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from x2sam.annotate.sources import Item
-from x2sam.annotate.store import patiently, reach
 from x2sam.media.opening import FILMS, Clip, open_media
 from x2sam.media.streams import TimedFrame
+from x2sam.store import patiently, reach
 from x2sam.types import Frame
 
 

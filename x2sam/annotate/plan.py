@@ -21,8 +21,8 @@ import numpy as np
 
 from x2sam.annotate.sources import Item, items
 from x2sam.annotate.split import pieces
-from x2sam.annotate.store import Store
 from x2sam.errors import InputError
+from x2sam.store import Store
 
 PLAN, INPUTS, OFFSETS = "plan.json", "plan/inputs.jsonl", "plan/offsets.bin"
 

@@ -13,9 +13,9 @@ import posixpath
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from x2sam.annotate.store import patiently, reach
 from x2sam.errors import InputError, MissingExtraError
 from x2sam.media.opening import ENDINGS, FILMS
+from x2sam.store import patiently, reach
 
 COLUMNS = ("input", "path", "file_name", "image", "video", "url")
 """What the column of a manifest may be called that names the medium."""

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from x2sam.annotate.sources import Item
-from x2sam.annotate.store import Store
 from x2sam.errors import MissingExtraError
 from x2sam.masks import RLE
 from x2sam.results.result import Result
+from x2sam.store import Store
 from x2sam.types import FrameResult, Segment
 
 try:

@@ -16,12 +16,12 @@ from x2sam.annotate import table
 from x2sam.annotate.opening import open_item
 from x2sam.annotate.plan import Plan
 from x2sam.annotate.sources import Item
-from x2sam.annotate.store import Store, UnreachableError
 from x2sam.annotate.table import Row
 from x2sam.errors import X2SamError
 from x2sam.media.opening import Clip
 from x2sam.predictor import X2Sam
 from x2sam.requests import Request, make_request
+from x2sam.store import Store, UnreachableError
 
 READERS = 4
 """Threads that fetch and unpack media while the model works."""

@@ -61,7 +61,9 @@ def find_split(name: str) -> Split:
         options = {"json": file, "images": str(Path(file).parent), "prompt": kind, "released": RELEASED.options}
         return Split(name, "vid_vgdseg", "vgd_video", options, ("vvgd",))
     if not name.startswith(f"{WORLD}/"):
-        return get_split(name)
+        split = get_split(name)
+        # A pack of the world or of own data is scored as the world's task is.
+        return split if split.metrics or split.family != "packed" else replace(split, metrics=_METRICS[split.task])
     task, slash, kind = name.removeprefix(f"{WORLD}/").partition("/")
     if get_task(task).is_chat or slash + kind not in (NEW if "ovseg" in task else {"": ()}):
         raise InputError(f"Got the split {name!r}", f"{WORLD}/TASK with one of: {', '.join(_METRICS)}")
@@ -95,8 +97,8 @@ def open_records(
             return world.sample(split.task, 4 * turn + places[place])
 
         return Records(WORLD_SAMPLES if count is None else count, make)
-    if root is None:
+    if root is None and split.family != "packed":
         raise InputError(f"Got {split.name} without a folder", "the data sets' root", "Say --root DIR")
     # What the released evaluation cuts in another way, its rows say.
     own = split.options.get("released", {}) if protocol == "released" else {}
-    return open_split(replace(split, options={**split.options, **own}), root, seed)
+    return open_split(replace(split, options={**split.options, **own}), root or Path(), seed)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -40,7 +40,7 @@ from x2sam.data.base import (
 from x2sam.errors import InputError
 from x2sam.masks import RLE
 from x2sam.tasks import get_task
-from x2sam.types import Condition, ObjectTrack, Prompt, Region, RegionKind, Sample
+from x2sam.types import Condition, Frame, ObjectTrack, Prompt, Region, RegionKind, Sample
 
 
 def read(root: Path, split: Split, seed: int) -> Records:
@@ -56,13 +56,15 @@ def read(root: Path, split: Split, seed: int) -> Records:
     def make(index: int) -> Sample:
         with file.open("rb") as lines:
             lines.seek(starts[index])
-            return _Line(lines.readline(), file, f"line {numbers[index] + 1}", split.task).sample()
+            return Line(lines.readline(), file, f"line {numbers[index] + 1}", split.task).sample()
 
     return Records(len(numbers), make)
 
 
-class _Line:
+class Line:
     """One line, and how its errors call it."""
+
+    name: str | None
 
     def __init__(self, text: bytes, file: Path, name: str, task: str) -> None:
         self.file, self.name = file, name
@@ -92,13 +94,17 @@ class _Line:
         return Sample(
             sample_id=str(self.get(row, "id", (str, int))),
             task=self.task,
-            frames=lazy_frames(self.paths),
+            frames=self.frames(),
             prompt=Prompt(conditions, self.get(row, "text", str, "")),
             objects=objects,
             answer=answer or None,
             times=tuple(float(self.get(times, i, (int, float))) for i in range(len(self.paths))) if times else None,
             ignore=self.masks(row, "ignore") if row.get("ignore") else None,
         )
+
+    def frames(self) -> Sequence[Frame]:
+        """The pictures, read when they are indexed."""
+        return lazy_frames(self.paths)
 
     def condition(self, row: Any) -> Condition:
         if not isinstance(row, dict) or ("region" in row) == ("text" in row):
@@ -138,7 +144,7 @@ def write(samples: Iterable[Sample], file: Path) -> int:
     count = 0
     with file.open("w", encoding="utf-8") as lines:
         for sample in samples:
-            lines.write(json.dumps(_row(sample, _stored(sample, file, count), file.parent)) + "\n")
+            lines.write(json.dumps(row_of(sample, _relative(_stored(sample, file, count), file.parent))) + "\n")
             count += 1
     return count
 
@@ -154,12 +160,16 @@ def _stored(sample: Sample, file: Path, number: int) -> list[Path]:
     return paths
 
 
-def _row(sample: Sample, paths: list[Path], folder: Path) -> dict[str, Any]:
-    """What a line says; parts that are empty are left out."""
+def _relative(paths: list[Path], folder: Path) -> list[str]:
+    return [Path(os.path.relpath(path, folder)).as_posix() for path in paths]
+
+
+def row_of(sample: Sample, frames: list[str]) -> dict[str, Any]:
+    """What a line says, with ``frames`` for paths; parts that are empty are left out."""
     row = {
         "id": sample.sample_id,
         "task": sample.task,
-        "frames": [Path(os.path.relpath(path, folder)).as_posix() for path in paths],
+        "frames": frames,
         "conditions": [_condition(c) for c in sample.prompt.conditions],
         "text": sample.prompt.text,
         "objects": [
