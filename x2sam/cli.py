@@ -170,11 +170,19 @@ def train(
         Optional[Path],  # noqa: UP045
         typer.Option(help="Folder of your annotations: COCO json, YouTube-VIS json, or json lines."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Train nothing; say what it would take, and of what.")
+    ] = False,
+    fit: Annotated[str, typer.Option(help="Memory to fit into, such as 12GB: chooses batches, rank and sizes.")] = "",
+    guard: Annotated[
+        MaybeNumber, typer.Option(help="Points out of 100 that what the model could do before may lose.")
+    ] = None,
 ) -> None:
     """Train by a recipe. A run in the recipe's folder is continued."""
     from x2sam import runner
 
-    runner.train(recipe, overrides or [], data)
+    given = [*(overrides or []), *([f"guard={guard}"] if guard is not None else [])]
+    runner.train(recipe, given, data, dry_run, fit)
 
 
 @app.command()

@@ -68,7 +68,7 @@ class Store:
 
     def read(self, name: str, start: int | None = None, stop: int | None = None) -> bytes:
         """A file's bytes, or those from ``start`` to ``stop``."""
-        return patiently(lambda: self.fs.cat_file(self.path(name), start, stop), name)
+        return patiently(lambda: self.fs.cat_file(self.path(name), start=start, end=stop), name)
 
     def write(self, name: str, content: bytes) -> None:
         """Put a file in its place, whole."""

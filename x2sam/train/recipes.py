@@ -101,6 +101,14 @@ class TrainConfig:
     """Per task."""
     tensorboard: bool = False
 
+    # --- what it costs -----------------------------------------------------------------------------------------
+    guard_samples: int = 0
+    """Samples per task that are scored before and after: own, of the world, of photos; 0: none (`x2sam.train.guard`)."""
+    guard_photos: str = ""
+    """A folder of photos for the guard set."""
+    guard: float = -1
+    """Points out of 100 that a guard set may lose; a model that lost more is not written. Below 0 it is only told."""
+
     def batch(self, media: str) -> int:
         """Samples of one forward pass."""
         return self.image_batch if media == "image" else self.video_batch
@@ -129,7 +137,7 @@ class TrainConfig:
 
 MAY_CHANGE = (
     *("out", "updates", "max_minutes", "workers", "threads", "log_every", "save_every", "keep"),
-    *("validate_every", "validation_samples", "tensorboard"),
+    *("validate_every", "validation_samples", "tensorboard", "guard_samples", "guard_photos", "guard"),
 )
 """Settings that a continued run may change."""
 
@@ -231,6 +239,7 @@ def finetune() -> TrainConfig:
         video_accumulation=2,
         clip_length=4,
         updates=1000,
+        guard_samples=8,
     )
 
 

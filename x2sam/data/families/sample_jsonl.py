@@ -5,8 +5,10 @@
 
 frames       paths of pictures of one size, relative to the file; one of an image, more of a video
 task         a row of the task table (by default the split's)
-conditions   each {"text", "is_thing": true} or {"region": mask, "kind": "mask", "frame": 0, "object_id", "name"}
+conditions   each {"text", "is_thing": true} or {"region": mask, "kind": "mask", "frame": 0, "object_id", "name"}; of
+             a region perhaps also "label" (the category that it shows) and "is_thing"
 text         what is asked in words (chat)
+history      questions and answers that came before (chat), each [question, answer]
 objects      each {"id", "condition", "masks", "crowd": false}; one mask a frame, null where there is nothing to see
 answer       what is said; phrases of grounded captions stand between <p> and </p>
 times        seconds of every frame
@@ -95,12 +97,18 @@ class Line:
             sample_id=str(self.get(row, "id", (str, int))),
             task=self.task,
             frames=self.frames(),
-            prompt=Prompt(conditions, self.get(row, "text", str, "")),
+            prompt=Prompt(conditions, self.get(row, "text", str, ""), self.history()),
             objects=objects,
             answer=answer or None,
             times=tuple(float(self.get(times, i, (int, float))) for i in range(len(self.paths))) if times else None,
             ignore=self.masks(row, "ignore") if row.get("ignore") else None,
         )
+
+    def history(self) -> tuple[tuple[str, str], ...]:
+        turns = self.get(self.row, "history", list, [])
+        if not all(isinstance(t, list) and len(t) == 2 and all(isinstance(v, str) for v in t) for t in turns):
+            raise record_error(self.file, self.name, f"the history {turns!r:.80}", "pairs of a question and an answer")
+        return tuple((question, answer) for question, answer in turns)
 
     def frames(self) -> Sequence[Frame]:
         """The pictures, read when they are indexed."""
@@ -117,7 +125,8 @@ class Line:
             got = f"a region of the kind {kind!r} on frame {frame}"
             kinds = ", ".join(get_args(RegionKind))
             raise record_error(self.file, self.name, got, f"a mask, one of {kinds}, on one of {len(self.paths)} frames")
-        return Condition(region=Region(mask, kind, frame, row.get("object_id"), row.get("name")))
+        region = Region(mask, kind, frame, row.get("object_id"), row.get("name"))
+        return Condition(row.get("label"), region, self.get(row, "is_thing", bool, True))
 
     def track(self, row: Any, conditions: int) -> ObjectTrack:
         place = self.get(row, "condition", int)
@@ -172,6 +181,7 @@ def row_of(sample: Sample, frames: list[str]) -> dict[str, Any]:
         "frames": frames,
         "conditions": [_condition(c) for c in sample.prompt.conditions],
         "text": sample.prompt.text,
+        "history": [list(turn) for turn in sample.prompt.history],
         "objects": [
             {"id": o.object_id, "condition": o.condition, "masks": _codes(o.masks), "crowd": o.is_crowd}
             for o in sample.objects
@@ -188,6 +198,7 @@ def _condition(condition: Condition) -> dict[str, Any]:
     if region is None:
         return {"text": condition.text, "is_thing": condition.is_thing}
     about = {"kind": region.kind, "frame": region.frame, "object_id": region.object_id, "name": region.name}
+    about |= {"label": condition.text, "is_thing": None if condition.is_thing else False}
     return {"region": region.rle.to_coco(), **{key: value for key, value in about.items() if value is not None}}
 
 
