@@ -91,13 +91,15 @@ def wait_for(out: Path, run: subprocess.Popen[str], shards: int) -> None:
 
 def kills(folder: Path, photos: int, clips: int, model: str) -> None:
     source = media(folder / "media", photos, clips)
-    ask = (str(source), *ASK, "--model", model, "--shard", "16", "--batch", "8")
+    ask = (str(source), *ASK, "--model", model, "--shard", str(max(4, photos // 100)), "--batch", "4")
     out, told = folder / "ray", []
     for victim in ("worker", "driver", "both", ""):
         run = start(*ask, "--out", str(out), "--workers", "2")
         family = psutil.Process(run.pid)
         if victim:
-            wait_for(out, run, 2)
+            wait_for(out, run, 1)
+            if run.poll() is not None:
+                raise SystemExit(f"the run ended before the {victim} could be killed; take more photos")
             left = family.children(recursive=True)
             hit = workers(run)[:1] if victim != "driver" else []
             hit += [family] if victim != "worker" else []
@@ -105,7 +107,7 @@ def kills(folder: Path, photos: int, clips: int, model: str) -> None:
                 process.send_signal(signal.SIGKILL)
             done = len(sums(out))
             if victim == "worker":
-                wait_for(out, run, 2)  # another actor has taken its place
+                wait_for(out, run, 1)  # another actor has taken its place
                 run.send_signal(signal.SIGKILL)
             run.wait()
             gone, alive = psutil.wait_procs(left, timeout=60)

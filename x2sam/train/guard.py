@@ -1,7 +1,7 @@
 """Whether a fine-tune helped, and what it cost: scores before and after, on its own data and on what it may forget.
 
-Own data are the run's validation part. Guard sets are what the model was good for before: a slice of the generated world
-and, where a folder of them is given, photos. The scores are those of `validation`, made to compare states of one run.
+Own data are the run's validation part. Guard sets are what the model was good for before: a slice of the generated
+world and, where a folder is given, photos. The scores are those of `validation`, made to compare states of one run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``x2sam train --dry-run`` and ``--fit``: what a run would take and of what it would learn, told before it is begun."""
+"""``x2sam train --dry-run`` and ``--fit``: what a run would take and of what it would learn, before it begins."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class TrainConfig:
 
     # --- what it costs -----------------------------------------------------------------------------------------
     guard_samples: int = 0
-    """Samples per task that are scored before and after: own, of the world, of photos; 0: none (`x2sam.train.guard`)."""
+    """Samples per task, own, of the world and of photos, that are scored before and after (`x2sam.train.guard`)."""
     guard_photos: str = ""
     """A folder of photos for the guard set."""
     guard: float = -1
