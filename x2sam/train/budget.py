@@ -115,6 +115,8 @@ class Trial:
         reads = not self.model.without_language
         self.collator = Collator(self.model.config, self.processor, config.clip_length, reads=reads)
         self.lengths: dict[str, int] = getattr(self.source, "lengths", None) or {}
+        self.reached: set[str] = set()
+        """Names of the parameters that get gradients; the others that train (of films, say) take no memory for them."""
         self.costs = {task: self._cost(task) for task in config.tasks}
 
     def budget(self, config: TrainConfig | None = None) -> Budget:
@@ -123,7 +125,7 @@ class Trial:
         parameters = list(self.model.parameters())
         trained = [p for p in parameters if p.requires_grad]
         weights = sum(_bytes(t) for t in {id(t): t for t in (*parameters, *self.model.buffers())}.values())
-        gradients = sum(_bytes(p) for p in trained)
+        gradients = sum(_bytes(p) for name, p in self.model.named_parameters() if name in self.reached)
         passes = {task: self._pass(task, config) for task in self.costs}
         costliest = max(passes, key=lambda task: passes[task])
         count = sum(config.tasks.values())
@@ -178,6 +180,7 @@ class Trial:
             loss.backward()
         seconds = time.perf_counter() - started
         del loss
+        self.reached |= {name for name, p in self.model.named_parameters() if p.grad is not None}
         self.model.zero_grad(set_to_none=True)
         inputs = sum(_bytes(t) for t in tree_leaves(batch.inputs) if isinstance(t, Tensor))
         return living.peak + inputs, seconds
