@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from torch.utils._pytree import tree_leaves
 from x2sam.errors import InputError
 from x2sam.model.eyes import STRIDE
 from x2sam.model.modeling import X2SamModel
+from x2sam.processing import X2SamProcessor
 from x2sam.train.batches import Batch, Collator
 from x2sam.train.build import build
 from x2sam.train.recipes import TrainConfig, task_of
@@ -108,7 +110,7 @@ class Trial:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.config = config
-        self.model, self.processor = build(config)
+        self.model, self.processor = _built(config)
         asked: dict[str, Any] = {n: getattr(config, n) for n in ("absent", "negatives", "phrases")}
         shape = (config.world_size, config.clip_length)
         self.source: Source = open_source(config.source, "train", *shape, config.photos, **asked)
@@ -186,6 +188,12 @@ class Trial:
         return living.peak + inputs, seconds
 
 
+def _built(config: TrainConfig) -> tuple[X2SamModel, X2SamProcessor]:
+    """The run's model; what building it leaves in the run's folder is left elsewhere."""
+    with TemporaryDirectory(prefix="x2sam-") as folder:
+        return build(dataclasses.replace(config, out=folder))
+
+
 def _losses(model: X2SamModel, batch: Batch) -> Iterator[Tensor]:
     out = model(**batch.inputs)
     if out.loss_language is not None:
@@ -234,7 +242,7 @@ def _changes(config: TrainConfig) -> Iterator[dict[str, Any]]:
         if config.lora_rank > rank:
             less = {**less, "lora_rank": rank}
             yield less
-    side = config.image_size or build(config)[0].config.image_size
+    side = config.image_size or _built(config)[0].config.image_size
     for share in (0.75, 0.5):
         yield {**less, "image_size": max(STRIDE, int(side * share) // STRIDE * STRIDE)}
 
