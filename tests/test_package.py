@@ -21,10 +21,10 @@ ROOT = Path(x2sam.__file__).parent
 
 # fmt: off
 ORDER = [
-    "version", "errors", "threads", "names", "masks", "types", "tasks", "config",
+    "version", "errors", "threads", "store", "names", "masks", "types", "tasks", "config",
     "signatures", "media", "regions", "sam_prompts", "marks", "prompts", "requests", "vision", "processing",
     "model", "released", "checkpoints", "decoding", "results", "client",
-    "tracking", "speed", "predictor", "bench",
+    "tracking", "speed", "predictor", "bench", "annotate",
     "data", "metrics", "benchmarks", "evaluate",
     "train", "serve", "integrations",
     "commands", "cli",

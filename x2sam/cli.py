@@ -14,6 +14,7 @@ from typing import Annotated, Any, Optional, get_type_hints
 
 import typer
 
+from x2sam.annotate.cli import annotate
 from x2sam.commands.bench import app as bench
 from x2sam.commands.usage import (
     Boxes,
@@ -38,7 +39,7 @@ from x2sam.commands.usage import (
     Verbose,
 )
 from x2sam.data.cli import app as data
-from x2sam.errors import InputError, MissingExtraError, X2SamError
+from x2sam.errors import MissingExtraError, X2SamError
 from x2sam.threads import use_threads
 
 app = typer.Typer(
@@ -106,6 +107,7 @@ def segment(
     """Segment images and videos. The task is inferred from what is given."""
     use_threads(threads)
     from x2sam.commands import runner
+    from x2sam.speed import read_changes
 
     shapes = {"point": point, "box": box, "scribble": scribble, "mask": mask}
     runner.segment(
@@ -114,7 +116,7 @@ def segment(
         {name: values for name, values in shapes.items() if values},
         runner.Settings(
             *(model, device, dtype, task, kind, fps, frame, identity, out, tuple(format or ()), overwrite),
-            *(_changes(settings), quiet, verbose, save_state, resume),
+            *(read_changes(settings), quiet, verbose, save_state, resume),
         ),
         {"threshold": threshold, "mask_threshold": mask_threshold, "form": form, "protocol": protocol, "every": every},
         COMMANDS,
@@ -210,11 +212,19 @@ def train(
         Optional[Path],  # noqa: UP045
         typer.Option(help="Folder of your annotations: COCO json, YouTube-VIS json, or json lines."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Train nothing; say what it would take, and of what.")
+    ] = False,
+    fit: Annotated[str, typer.Option(help="Memory to fit into, such as 12GB: chooses batches, rank and sizes.")] = "",
+    guard: Annotated[
+        MaybeNumber, typer.Option(help="Points out of 100 that what the model could do before may lose.")
+    ] = None,
 ) -> None:
     """Train by a recipe. A run in the recipe's folder is continued."""
     from x2sam.commands import runner
 
-    runner.train(recipe, overrides or [], data)
+    given = [*(overrides or []), *([f"guard={guard}"] if guard is not None else [])]
+    runner.train(recipe, given, data, dry_run, fit)
 
 
 @app.command()
@@ -248,11 +258,12 @@ def evaluate(
     from x2sam.evaluate.command import exit_code, run
     from x2sam.evaluate.splits import find_split, names_of
     from x2sam.predictor import X2Sam
+    from x2sam.speed import read_changes
 
     for name in splits:  # before the model is loaded
         for row in names_of(name, all_tasks):
             find_split(row)
-    loaded = X2Sam.from_pretrained(model, device=device, dtype=dtype, **_changes(settings))
+    loaded = X2Sam.from_pretrained(model, device=device, dtype=dtype, **read_changes(settings))
     scores = run(splits, root, loaded, out, protocol, limit, all_tasks, seed, part, size, frames, identity)  # type: ignore[arg-type]
     sys.exit(exit_code(scores))
 
@@ -304,22 +315,25 @@ def mcp_server(
     mcp.run_stdio(model, device, dtype, read_limits(limit or ()))
 
 
-def _changes(settings: list[str] | None) -> dict[str, Any]:
-    """``key=1`` and ``key=0,1`` as keyword arguments of `X2Sam.from_pretrained`."""
-    changes: dict[str, Any] = {}
-    for key, _, value in (text.partition("=") for text in settings or []):
-        try:
-            numbers = [int(number) for number in value.split(",")]
-        except ValueError:
-            raise InputError(f"Got --set {key}={value}", "a whole number, such as memory_size=0") from None
-        changes[key] = numbers if "," in value else numbers[0]
-    return changes
-
-
+app.command()(annotate)
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
 
-COMMANDS = ("segment", "track", "chat", "tasks", "pull", "train", "evaluate", "serve", "mcp", "bench", "data")
+
+COMMANDS = (
+    "segment",
+    "track",
+    "annotate",
+    "chat",
+    "tasks",
+    "pull",
+    "train",
+    "evaluate",
+    "serve",
+    "mcp",
+    "bench",
+    "data",
+)
 """What may have been meant by a first word that is no file; a test keeps it true."""
 
 

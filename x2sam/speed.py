@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from x2sam.errors import InputError
 from x2sam.model.eyes import STRIDE
@@ -28,3 +29,15 @@ def keep_memory_levels(model: X2SamModel, levels: int | Sequence[int]) -> None:
     for level in set(own) - set(levels):
         del model.memory_encoder.feature_downsamplers[str(level)]
     model.config.memory_levels = tuple(sorted(levels))
+
+
+def read_changes(settings: list[str] | None) -> dict[str, Any]:
+    """``key=1`` and ``key=0,1`` as keyword arguments of `X2Sam.from_pretrained`."""
+    changes: dict[str, Any] = {}
+    for key, _, value in (text.partition("=") for text in settings or []):
+        try:
+            numbers = [int(number) for number in value.split(",")]
+        except ValueError:
+            raise InputError(f"Got --set {key}={value}", "a whole number, such as memory_size=0") from None
+        changes[key] = numbers if "," in value else numbers[0]
+    return changes

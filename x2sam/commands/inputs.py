@@ -11,16 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from x2sam.errors import InputError, X2SamError
-from x2sam.media.opening import ENDINGS, Clip, open_media
+from x2sam.media.opening import ENDINGS, FILMS, Clip, open_media
 from x2sam.regions import parse_box, parse_points
 from x2sam.requests import Request, listed, make_request
 from x2sam.tasks import get_task
 
-FILMS = {
-    *(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".flv"),
-    *(".wmv", ".asf", ".3gp", ".ogv", ".mjpeg", ".mjpg", ".y4m", ".h264", ".hevc", ".ivf", ".dv", ".mxf"),
-}
-"""Usual endings of videos."""
 CHOICES = {
     "form": ("panoptic", "instance", "semantic"),
     "protocol": ("public", "released"),

@@ -319,8 +319,21 @@ def _fetch(name: str) -> Path:
         ) from error
 
 
-def train(recipe: str, overrides: Sequence[str], data: Path | None = None) -> None:
-    """Train, and say where the model is. Own data bring their tasks, unless ``tasks=`` says which."""
+def train(
+    recipe: str, overrides: Sequence[str], data: Path | None = None, dry_run: bool = False, fit: str = ""
+) -> None:
+    """Train, and say where the model is. Own data bring their tasks, unless ``tasks=`` says which.
+
+    dry_run: say what it would take instead (`x2sam.train.plan`). fit: memory that the settings are made to fit into.
+    """
+    if dry_run or fit:
+        from x2sam.train.plan import plan
+
+        planned = plan(recipe, overrides, data, fit, _say)
+        if dry_run:
+            print(json.dumps(planned.told))
+            return
+        overrides = [*overrides, *planned.overrides]
     from x2sam.train.loop import train as run
     from x2sam.train.recipes import resolve
 

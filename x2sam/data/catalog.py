@@ -18,6 +18,8 @@ from x2sam.data.catalog_video import VIDEO_SPLITS
 from x2sam.errors import InputError
 
 FAMILIES: dict[str, str] = {
+    "packed": "x2sam.data.pack:read",
+} | {
     name: f"x2sam.data.families.{name}:read"
     for name in (
         "coco_panoptic",
@@ -65,6 +67,10 @@ def get_split(name: str) -> Split:
     if name in SPLITS:
         return SPLITS[name]
     family, colon, file = name.partition(":")
+    if colon and family == "packed":
+        from x2sam.data.pack import split_of
+
+        return split_of(name, file)
     if colon and family in OWN:
         return Split(name, OWN[family], family, {"json": file, "images": "."}, ())
     near = difflib.get_close_matches(name, SPLITS, n=3, cutoff=0.3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -111,6 +112,42 @@ def preview(
         sheet = contact_sheet(shown, [row.task], min(count, len(shown.records)))  # type: ignore[arg-type]
     sheet.save(out)
     print(json.dumps({"outputs": [str(out)]}))
+
+
+@app.command()
+def pack(
+    source: Annotated[str, typer.Argument(help="world, a split of: x2sam data list, or a folder of own data.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="Folder or address (s3://...) of the pack.")],
+    root: Root = Path(),
+    task: Annotated[Optional[list[str]], typer.Option(help="Of the world; repeat for more.")] = None,  # noqa: UP045
+    count: Annotated[int, typer.Option(help="Of the world: samples of every task and part.")] = 1000,
+    shard: Annotated[int, typer.Option(help="Samples of a tar.")] = 256,
+    seed: Annotated[int, typer.Option(help="Of drawn prompts and negatives, and of the world.")] = 0,
+) -> None:
+    """Pack samples into tar shards that training and evaluation stream: source=PACK, packed:PACK."""
+    from x2sam.data.base import Records
+    from x2sam.data.catalog import get_split, open_split
+    from x2sam.data.own import open_own
+    from x2sam.data.pack import pack as write
+    from x2sam.data.world import World
+    from x2sam.tasks import get_task
+
+    metrics: tuple[str, ...] = ()
+    if source == "world":
+        tasks = [get_task(name).name for name in task or ["img_genseg"]]
+        worlds = {part: World(part, seed=seed) for part in ("train", "val")}
+        parts = {
+            part: {name: Records(count, partial(world.sample, name)) for name in tasks}
+            for part, world in worlds.items()
+        }
+    elif Path(source).is_dir():
+        data = {part: open_own(Path(source), part, seed).records for part in ("train", "val")}
+        parts = data
+    else:
+        row = get_split(source)
+        parts, metrics = {"all": {row.task: open_split(row, root, seed)}}, row.metrics
+    head = write(parts, out, shard, metrics)
+    print(json.dumps({"outputs": [out], **head}))
 
 
 class _Spread:

@@ -33,7 +33,7 @@ class Clicker(anywidget.AnyWidget):
     picture = traitlets.Unicode().tag(sync=True)
     size = traitlets.List(traitlets.Int()).tag(sync=True)
     """Width and height."""
-    clicks = traitlets.List().tag(sync=True)
+    clicks: Any = traitlets.List().tag(sync=True)
     """``[x, y, 1 or 0]`` in pixels of the picture."""
     shown = traitlets.Dict().tag(sync=True)
     """What is drawn: path, colour, name."""

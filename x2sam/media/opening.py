@@ -47,6 +47,11 @@ ENDINGS = {
     ".jp2",
 }
 """Files of a folder that count as frames."""
+FILMS = {
+    *(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".flv"),
+    *(".wmv", ".asf", ".3gp", ".ogv", ".mjpeg", ".mjpg", ".y4m", ".h264", ".hevc", ".ivf", ".dv", ".mxf"),
+}
+"""Usual endings of videos."""
 
 Kind = Literal["image", "video"]
 Source = Any

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import DistributedType, set_seed
+from accelerate.utils import DistributedType, broadcast_object_list, set_seed
 from torch import Tensor
 
 from x2sam.model.modeling import X2SamModel
@@ -22,6 +22,7 @@ from x2sam.processing import X2SamProcessor
 from x2sam.train.batches import Batch, Collator, MicroBatches, load
 from x2sam.train.build import build
 from x2sam.train.checkpointing import Checkpoints, write_folder
+from x2sam.train.guard import Guard, RefusedError, show
 from x2sam.train.log import Journal
 from x2sam.train.optim import loss_shares, lr_scale, make_optimizer, set_lr
 from x2sam.train.recipes import TrainConfig
@@ -65,6 +66,8 @@ class Run:
         self.model, self.optimizer = self.accelerator.prepare(model.train(), make_optimizer(model, config))
         self.dataset = MicroBatches(source, self.collator, config.seed)
         self.checkpoints = Checkpoints(self.folder, self.accelerator, config.keep)
+        whole = self.accelerator.distributed_type not in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+        self.guard = Guard(config, self.collator, self.held_out) if config.guard_samples and whole else None
         self.best = 0.0
         self.seconds = 0.0
         """Spent on updates, over all attempts."""
@@ -80,6 +83,8 @@ class Run:
         self.accelerator.wait_for_everyone()
         if config.tensorboard:
             self.accelerator.init_trackers("tensorboard")
+        if self.guard is not None and main:
+            self.guard.before(self.accelerator.unwrap_model(self.model))
         done = self._resume()
         self.journal = Journal(self.folder, done, main, config.log_every)
         self.journal.say(f"{self._size()}; from update {done}")
@@ -100,9 +105,11 @@ class Run:
             self._save(done)
         if not config.validate_every or done % config.validate_every:
             self._validate(done)
-        self._export(self.folder / "model")
+        refused = self._guarded(self.folder / "model", tell=True)
         self.journal.close()
         self.accelerator.end_training()
+        if refused is not None:
+            raise refused
         return self.folder / "model"
 
     def _update(self, number: int, progress: float, batches: Iterator[list[Batch]]) -> dict[str, float]:
@@ -179,6 +186,20 @@ class Run:
             export_model(model, weights, self.processor, folder, (self.config.lora_alpha or 2 * rank) / max(rank, 1))
         self.accelerator.wait_for_everyone()
 
+    def _guarded(self, folder: Path, tell: bool = False) -> RefusedError | None:
+        """Write the model, unless it lost more than it may; then the error that says so, in every process."""
+        refused = None
+        if self.guard is not None and self.accelerator.is_main_process and (tell or self.config.guard >= 0):
+            changes = self.guard.judge(self.accelerator.unwrap_model(self.model))
+            lost = self.guard.lost(changes)
+            refused = self.guard.refuse(lost) if lost else None
+            if tell:
+                show(changes)
+        told = broadcast_object_list([refused])
+        if told[0] is None:
+            self._export(folder)
+        return told[0]
+
     def _validate(self, done: int) -> None:
         """Score the run on the main process; weights that are spread over processes are not scored."""
         whole = self.accelerator.distributed_type not in (DistributedType.FSDP, DistributedType.DEEPSPEED)
@@ -198,7 +219,7 @@ class Run:
             improved = False
         flag = torch.tensor([float(improved)], device=self.accelerator.device)
         if float(self.accelerator.gather(flag)[0]):
-            self._export(self.folder / "best")
+            self._guarded(self.folder / "best")
 
     def _size(self) -> str:
         model: Any = self.accelerator.unwrap_model(self.model)

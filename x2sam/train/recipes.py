@@ -103,6 +103,14 @@ class TrainConfig:
     """Also before the first update, to compare with."""
     tensorboard: bool = False
 
+    # --- what it costs -----------------------------------------------------------------------------------------
+    guard_samples: int = 0
+    """Samples per task, own, of the world and of photos, that are scored before and after (`x2sam.train.guard`)."""
+    guard_photos: str = ""
+    """A folder of photos for the guard set."""
+    guard: float = -1
+    """Points out of 100 that a guard set may lose; a model that lost more is not written. Below 0 it is only told."""
+
     def batch(self, media: str) -> int:
         """Samples of one forward pass."""
         return self.image_batch if media == "image" else self.video_batch
@@ -132,6 +140,7 @@ class TrainConfig:
 MAY_CHANGE = (
     *("out", "updates", "max_minutes", "workers", "threads", "log_every", "save_every", "keep"),
     *("validate_every", "validation_samples", "validate_first", "tensorboard"),
+    *("guard_samples", "guard_photos", "guard"),
 )
 """Settings that a continued run may change."""
 
@@ -234,6 +243,7 @@ def finetune() -> TrainConfig:
         clip_length=4,
         updates=1000,
         validate_first=True,
+        guard_samples=8,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from x2sam.data.own import open_own
+from x2sam.data.pack import PackedData, is_pack
 from x2sam.data.photos import PhotoSource
 from x2sam.data.world import World
 from x2sam.errors import InputError
@@ -41,12 +42,13 @@ def open_source(
     photos: str = "",
     **asked: Any,
 ) -> Source:
-    """The generated world (``world``), a folder of annotations (`open_own`), or ``module:Class`` built with the split.
+    """The generated world (``world``), a folder of annotations (`open_own`), a pack, or ``module:Class`` built with the
+    split.
 
     A source with a fixed number of samples says so in ``lengths``, a dict by task.
 
     Args:
-        name: ``world``, a folder, or ``module:Class``.
+        name: ``world``, a folder, a pack's folder or address, or ``module:Class``.
         split: part of the data.
         side: height and width of the world's frames.
         frames: of the world's clips.
@@ -58,9 +60,11 @@ def open_source(
         return Mixture(open_source(name, split, side, frames, **asked), PhotoSource(photos, split, frames, **told))
     if name == "world":
         return World(split, size=(side, side), frames=frames, **asked)
+    if is_pack(name):
+        return PackedData(name, split)
     if Path(name).is_dir():
         return open_own(Path(name), split)
     module, _, cls = name.partition(":")
     if not cls:
-        raise InputError(f"Got the source {name!r}", "world, a folder, or module:Class")
+        raise InputError(f"Got the source {name!r}", "world, a folder, a pack, or module:Class")
     return getattr(importlib.import_module(module), cls)(split)

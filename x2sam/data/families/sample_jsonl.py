@@ -5,8 +5,10 @@
 
 frames       paths of pictures of one size, relative to the file; one of an image, more of a video
 task         a row of the task table (by default the split's)
-conditions   each {"text", "is_thing": true} or {"region": mask, "kind": "mask", "frame": 0, "object_id", "name"}
+conditions   each {"text", "is_thing": true} or {"region": mask, "kind": "mask", "frame": 0, "object_id", "name"}; of
+             a region perhaps also "label" (the category that it shows) and "is_thing"
 text         what is asked in words (chat)
+history      questions and answers that came before (chat), each [question, answer]
 objects      each {"id", "condition", "masks", "crowd": false}; one mask a frame, null where there is nothing to see
 answer       what is said; phrases of grounded captions stand between <p> and </p>
 times        seconds of every frame
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -40,7 +42,7 @@ from x2sam.data.base import (
 from x2sam.errors import InputError
 from x2sam.masks import RLE
 from x2sam.tasks import get_task
-from x2sam.types import Condition, ObjectTrack, Prompt, Region, RegionKind, Sample
+from x2sam.types import Condition, Frame, ObjectTrack, Prompt, Region, RegionKind, Sample
 
 
 def read(root: Path, split: Split, seed: int) -> Records:
@@ -56,13 +58,15 @@ def read(root: Path, split: Split, seed: int) -> Records:
     def make(index: int) -> Sample:
         with file.open("rb") as lines:
             lines.seek(starts[index])
-            return _Line(lines.readline(), file, f"line {numbers[index] + 1}", split.task).sample()
+            return Line(lines.readline(), file, f"line {numbers[index] + 1}", split.task).sample()
 
     return Records(len(numbers), make)
 
 
-class _Line:
+class Line:
     """One line, and how its errors call it."""
+
+    name: str | None
 
     def __init__(self, text: bytes, file: Path, name: str, task: str) -> None:
         self.file, self.name = file, name
@@ -92,13 +96,23 @@ class _Line:
         return Sample(
             sample_id=str(self.get(row, "id", (str, int))),
             task=self.task,
-            frames=lazy_frames(self.paths),
-            prompt=Prompt(conditions, self.get(row, "text", str, "")),
+            frames=self.frames(),
+            prompt=Prompt(conditions, self.get(row, "text", str, ""), self.history()),
             objects=objects,
             answer=answer or None,
             times=tuple(float(self.get(times, i, (int, float))) for i in range(len(self.paths))) if times else None,
             ignore=self.masks(row, "ignore") if row.get("ignore") else None,
         )
+
+    def history(self) -> tuple[tuple[str, str], ...]:
+        turns = self.get(self.row, "history", list, [])
+        if not all(isinstance(t, list) and len(t) == 2 and all(isinstance(v, str) for v in t) for t in turns):
+            raise record_error(self.file, self.name, f"the history {turns!r:.80}", "pairs of a question and an answer")
+        return tuple((question, answer) for question, answer in turns)
+
+    def frames(self) -> Sequence[Frame]:
+        """The pictures, read when they are indexed."""
+        return lazy_frames(self.paths)
 
     def condition(self, row: Any) -> Condition:
         if not isinstance(row, dict) or ("region" in row) == ("text" in row):
@@ -111,7 +125,8 @@ class _Line:
             got = f"a region of the kind {kind!r} on frame {frame}"
             kinds = ", ".join(get_args(RegionKind))
             raise record_error(self.file, self.name, got, f"a mask, one of {kinds}, on one of {len(self.paths)} frames")
-        return Condition(region=Region(mask, kind, frame, row.get("object_id"), row.get("name")))
+        region = Region(mask, kind, frame, row.get("object_id"), row.get("name"))
+        return Condition(row.get("label"), region, self.get(row, "is_thing", bool, True))
 
     def track(self, row: Any, conditions: int) -> ObjectTrack:
         place = self.get(row, "condition", int)
@@ -138,7 +153,7 @@ def write(samples: Iterable[Sample], file: Path) -> int:
     count = 0
     with file.open("w", encoding="utf-8") as lines:
         for sample in samples:
-            lines.write(json.dumps(_row(sample, _stored(sample, file, count), file.parent)) + "\n")
+            lines.write(json.dumps(row_of(sample, _relative(_stored(sample, file, count), file.parent))) + "\n")
             count += 1
     return count
 
@@ -154,14 +169,19 @@ def _stored(sample: Sample, file: Path, number: int) -> list[Path]:
     return paths
 
 
-def _row(sample: Sample, paths: list[Path], folder: Path) -> dict[str, Any]:
-    """What a line says; parts that are empty are left out."""
+def _relative(paths: list[Path], folder: Path) -> list[str]:
+    return [Path(os.path.relpath(path, folder)).as_posix() for path in paths]
+
+
+def row_of(sample: Sample, frames: list[str]) -> dict[str, Any]:
+    """What a line says, with ``frames`` for paths; parts that are empty are left out."""
     row = {
         "id": sample.sample_id,
         "task": sample.task,
-        "frames": [Path(os.path.relpath(path, folder)).as_posix() for path in paths],
+        "frames": frames,
         "conditions": [_condition(c) for c in sample.prompt.conditions],
         "text": sample.prompt.text,
+        "history": [list(turn) for turn in sample.prompt.history],
         "objects": [
             {"id": o.object_id, "condition": o.condition, "masks": _codes(o.masks), "crowd": o.is_crowd}
             for o in sample.objects
@@ -178,6 +198,7 @@ def _condition(condition: Condition) -> dict[str, Any]:
     if region is None:
         return {"text": condition.text, "is_thing": condition.is_thing}
     about = {"kind": region.kind, "frame": region.frame, "object_id": region.object_id, "name": region.name}
+    about |= {"label": condition.text, "is_thing": None if condition.is_thing else False}
     return {"region": region.rle.to_coco(), **{key: value for key, value in about.items() if value is not None}}
 
 
