@@ -1,6 +1,6 @@
 """Bulk annotation: killed and gone on with, the driver's memory, a store that fails, and speed beside a plain loop.
 
-    python benchmarks/annotate.py kills --photos 2000 --clips 20     # are the digits those of one process after three kill -9?
+    python benchmarks/annotate.py kills --photos 2000 --clips 20     # kill -9 three times: digits as of one process?
     python benchmarks/annotate.py memory                             # of the driver, 1,000 inputs beside 10,000
     python benchmarks/annotate.py store                              # S3 that cuts connections and answers 503
     python benchmarks/annotate.py speed --model nano --photos 64     # CPU seconds a picture: plain loop, batches
