@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from x2sam.data.own import check_own, open_own
+from x2sam.tasks import get_task
 from x2sam.train.budget import Budget, Trial, fit, parse_size, size
 from x2sam.train.recipes import TrainConfig, resolve
 from x2sam.train.sources import open_source
@@ -90,7 +91,7 @@ def _count(config: TrainConfig) -> dict[str, Any]:
     if Path(config.source).is_dir():
         own = open_own(Path(config.source)) if not (Path(config.source) / "pack.json").exists() else None
         for task, records in (own.records if own else {}).items():
-            if "genseg" in task:
+            if get_task(task).answer == "generic":
                 for sample in records:
                     names |= {c.text for o in sample.objects if (c := sample.prompt.conditions[o.condition]).text}
     return {"samples": counts, "categories": sorted(names)}
