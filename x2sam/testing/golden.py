@@ -60,7 +60,7 @@ def pixel_decoder(model: X2SamModel, given: Tensors) -> Tensors:
 
 def region_sampler(model: X2SamModel, given: Tensors) -> Tensors:
     stage, masks = given["hidden_state"], given["masks"]
-    frames = torch.zeros(len(masks), dtype=torch.long)
+    frames = torch.zeros(len(masks), dtype=torch.long, device=masks.device)
     return {
         "projected": model.region_sampler.project(stage).flatten(2).transpose(1, 2),
         "regions": model.region_sampler(FrameFeatures((stage, stage, stage), (stage,)), masks, frames),
@@ -77,7 +77,7 @@ def segmentor(model: X2SamModel, given: Tensors) -> Tensors:
         tokens=given["token_embeds"],
         token_mask=given["token_masks"].bool(),
         seg=given["seg_embeds"],
-        has_seg=torch.ones(batch, dtype=torch.bool),
+        has_seg=torch.ones(batch, dtype=torch.bool, device=given["cond_embeds"].device),
     )
     return _segment_clip(model, given["pixel_values"], guidance)
 
@@ -94,7 +94,7 @@ def whole(model: X2SamModel, given: Tensors) -> Tensors:
         masks = given["vprompt_masks"]
         regions = {
             "region_masks": masks.bool(),
-            "region_frames": torch.zeros(len(masks), dtype=torch.long),
+            "region_frames": torch.zeros(len(masks), dtype=torch.long, device=masks.device),
             "region_features": model.encode(frames[:, 0]),
         }
     pixels = {
@@ -160,6 +160,11 @@ def _expand(ids: Tensor, owners: Tensor, config: X2SamConfig, picture: int) -> t
     return ids, owners.repeat_interleave(times, 1)
 
 
+def _beside(tensor: Tensor, model: X2SamModel) -> Tensor:
+    """Where the model is, and if it holds floats, of its type."""
+    return tensor.to(model.device, model.dtype if tensor.is_floating_point() else tensor.dtype)
+
+
 def _difference(ours: Tensor, theirs: Tensor) -> float:
     """Largest absolute difference; infinite for other whole numbers and NaN. Recorded maps may be every k-th pixel."""
     if ours.ndim == 4 and ours.shape != theirs.shape:
@@ -207,7 +212,8 @@ def run_case(file: Path, model: X2SamModel | None) -> dict[str, tuple[float, flo
     else:
         for start, case in MODEL_CASES.items():
             if name.startswith(start) and model is not None:
-                ours = case(model, given)
+                moved = case(model, {n: _beside(tensor, model) for n, tensor in given.items()})
+                ours = {n: tensor.cpu() for n, tensor in moved.items()}
                 break
         else:
             raise NotBuiltError(f"{name}: not built yet")
