@@ -20,7 +20,7 @@ ORDER = [
     "version", "errors", "names", "masks", "types", "tasks", "config",
     "signatures", "media", "regions", "marks", "prompts", "requests", "vision", "processing",
     "model", "released", "checkpoints", "decoding", "results", "client",
-    "tracking", "speed", "predictor", "bench",
+    "tracking", "speed", "onnx", "predictor", "bench",
     "data", "metrics", "benchmarks", "evaluate",
     "train", "serve", "scale",
     "runner", "cli",
