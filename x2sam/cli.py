@@ -40,6 +40,7 @@ DType = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16")]
 MaybeText = Optional[str]  # noqa: UP045
 MaybeNumber = Optional[float]  # noqa: UP045
 MaybeTexts = Optional[list[str]]  # noqa: UP045
+Runtime = Annotated[str, typer.Option(help="torch, or onnx: the same model on ONNX Runtime (docs/onnx.md).")]
 Changes = Annotated[
     MaybeTexts,
     typer.Option("--set", help="key=number of the model: image_size=128, memory_levels=0, memory_size=0 ..."),
@@ -74,6 +75,7 @@ def segment(
     fps: Annotated[MaybeNumber, typer.Option(help="Frames a second of folders of frames.")] = None,
     every: Annotated[int, typer.Option(help="Decode every so many frames; in between masks are carried.")] = 1,
     settings: Changes = None,
+    runtime: Runtime = "torch",
     model: Model = "auto",
     device: Device = "auto",
     dtype: DType = "auto",
@@ -89,7 +91,7 @@ def segment(
         {name: values for name, values in shapes.items() if values},
         runner.Settings(
             *(model, device, dtype, task, kind, fps, frame, identity, out, tuple(format or ()), overwrite),
-            _changes(settings),
+            _changes(settings) | ({"runtime": runtime} if runtime != "torch" else {}),
         ),
         {"threshold": threshold, "mask_threshold": mask_threshold, "form": form, "protocol": protocol, "every": every},
     )
@@ -258,6 +260,42 @@ def bench_segment(
 
     found = measuring.bench_segment(encoder, size, queries, frames, memory, level or (), device, dtype)
     print(json.dumps(dataclasses.asdict(found)))
+
+
+exporting = typer.Typer(help="The network in other forms.", no_args_is_help=True)
+app.add_typer(exporting, name="export")
+
+
+@exporting.callback()
+def _export() -> None:
+    """One form a command."""
+
+
+@exporting.command("onnx")
+def export_onnx(
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the graphs.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="nano, a folder, or a mask side with random weights: hiera-tiny ...")
+    ] = "nano",
+    size: Annotated[int, typer.Option(help="Of a mask side: pixels a side; 0: its own.")] = 0,
+    queries: Annotated[int, typer.Option(help="Of a mask side: 0: its own.")] = 0,
+) -> None:
+    """Write the network as graphs for ONNX Runtime, each checked against PyTorch."""
+    import json
+
+    from x2sam import bench as measuring
+    from x2sam.onnx.export import export
+    from x2sam.predictor import X2Sam
+
+    def say(text: str) -> None:
+        print(f"x2sam: {text}", file=sys.stderr)
+
+    if model in measuring.ENCODERS:
+        export(measuring.random_model(measuring.configuration(model, size, queries)), out, None, say)
+    else:
+        loaded = X2Sam.from_pretrained(model, "cpu", "float32")
+        export(loaded.model, out, loaded.processor, say)
+    print(json.dumps({"outputs": [str(out)]}))
 
 
 def _changes(settings: list[str] | None) -> dict[str, Any]:

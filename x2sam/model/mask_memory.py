@@ -81,6 +81,8 @@ class MemoryAttentionLayer(GradientCheckpointingLayer):
         normed = self.norm1(x)
         x = x + self.dropout(self.self_attention(normed, normed, normed, rotary=rotary))
         x = x + self.dropout(self.cross_attention.attend(self.norm2(x), keys, values, rotary=rotary))
+        if x.shape[1] <= ROWS:
+            return self.feedforward(x)
         return torch.cat([self.feedforward(rows) for rows in x.split(ROWS, 1)], 1)
 
     def feedforward(self, x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import json
 import shutil
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,9 @@ def export(
     if out.exists():
         raise InputError(f"Got the folder {out}, which exists", "a new one", "Name another, or remove it first")
     prompted = model.mask_decoder is None
-    model = copy.deepcopy(model).float().cpu().eval().requires_grad_(False)
+    if model.dtype != torch.float32 or model.device.type != "cpu":
+        model = copy.deepcopy(model).float().cpu()
+    model = model.eval()
     final, out = out, out.with_name(out.name + ".part")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
@@ -74,7 +77,9 @@ def export(
             **checked(graph, file),
         }
         apart = index["graphs"][graph.name]["apart"]
-        say(f"{graph.name}: {file.stat().st_size / 1e6:.1f} MB, {apart:.1e} apart, {time.perf_counter() - started:.0f} s")
+        say(
+            f"{graph.name}: {file.stat().st_size / 1e6:.1f} MB, {apart:.1e} apart, {time.perf_counter() - started:.0f} s"
+        )
     if prompted:
         save_file(_rest(model), out / REST)
         model.config.save_pretrained(out)
@@ -109,11 +114,32 @@ def written(graph: Graph, model: X2SamModel) -> bytes:
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
     proto = onnx.load_from_string(draft.getvalue())
+    pads_in_convolutions(proto)
     packed = (model.config.apart or {}).get("language.model")
     if packed and graph.name in ("read", "speak"):
         in_blocks(proto, published(WEIGHTS / packed, graph.module.start))  # type: ignore[arg-type]
     proto.producer_name, proto.producer_version, proto.doc_string = "x2sam", __version__, graph.purpose
     return proto.SerializeToString()
+
+
+def pads_in_convolutions(proto: Any) -> None:
+    """What is padded with zeros only to be convolved is padded by the convolution, which may be uneven in ONNX."""
+    from onnx import helper, numpy_helper
+
+    known = {x.name: numpy_helper.to_array(x) for x in proto.graph.initializer}
+    known |= {n.output[0]: numpy_helper.to_array(n.attribute[0].t) for n in proto.graph.node if n.op_type == "Constant"}
+    uses = Counter(name for node in proto.graph.node for name in node.input)
+    pads = {n.output[0]: n for n in proto.graph.node if n.op_type == "Pad" and n.input[1] in known}
+    for conv in [node for node in proto.graph.node if node.op_type == "Conv" and node.input[0] in pads]:
+        pad = pads[conv.input[0]]
+        sides = known[pad.input[1]].tolist()  # of every axis where it begins, then where it ends
+        own = next(a for a in conv.attribute if a.name == "pads")
+        if uses[pad.output[0]] > 1 or any(sides[:2] + sides[4:6]):
+            continue
+        both = [more + by for more, by in zip(sides[2:4] + sides[6:8], own.ints, strict=True)]
+        own.CopyFrom(helper.make_attribute("pads", both))
+        conv.input[0] = pad.input[0]
+        proto.graph.node.remove(pad)
 
 
 def checked(graph: Graph, file: Path) -> dict[str, Any]:
@@ -143,7 +169,10 @@ def checked(graph: Graph, file: Path) -> dict[str, Any]:
 
 def _described(graph: Graph, name: str, tensor: Tensor) -> dict[str, Any]:
     free = graph.free.get(name, {})
-    return {"type": str(tensor.dtype).removeprefix("torch."), "shape": [free.get(i, n) for i, n in enumerate(tensor.shape)]}
+    return {
+        "type": str(tensor.dtype).removeprefix("torch."),
+        "shape": [free.get(i, n) for i, n in enumerate(tensor.shape)],
+    }
 
 
 def _sizes(model: X2SamModel) -> dict[str, Any]:

@@ -104,9 +104,9 @@ class Padded(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         more = max(self.kernel_size[0] - self.stride[0], 0)
-        if more:
-            x = F.pad(x, (more // 2, more - more // 2) * 2)
-        return super().forward(x)
+        if more % 2 == 0:
+            return F.conv2d(x, self.weight, self.bias, self.stride, more // 2, 1, self.groups)
+        return super().forward(F.pad(x, (more // 2, more - more // 2) * 2))  # `export.pads_in_convolutions` joins them
 
 
 def folded(backbone: EfficientNetLiteModel) -> EfficientNetLiteModel:

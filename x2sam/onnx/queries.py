@@ -34,7 +34,9 @@ def of_queries(model: X2SamModel) -> list[Graph]:
     kept = remember(*[seen[name] for name in maps[:3]], *found.values())
     free = {"conditions": {1: "C"}, "tokens": {1: "N"}, "class_logits": {2: "C"}}
     graphs = [
-        Graph("encode", encode, shown, (*maps, "regions"), {}, "a frame -> the pixel decoder's levels and mask features"),
+        Graph(
+            "encode", encode, shown, (*maps, "regions"), {}, "a frame -> the pixel decoder's levels and mask features"
+        ),
         Graph("decode", decode, levels | told, names, free, "masks of a frame where nothing is remembered"),
     ]
     if not config.memory_size:
