@@ -4,8 +4,8 @@
     python benchmarks/onnx_speed.py graphs --photos FOLDER
 
 Masks: a film of 50 frames with two objects and two corrections, and a phrase for each of up to 50 photos. Time is the
-processor's (all threads), both runtimes in turn on every frame, medians; memory is the peak of a process of its own that
-answers one click. Hoped for: 1.6 times the frames, 0.6 of the first mask's time and of the memory.
+processor's (all threads), both runtimes in turn on every frame, medians; memory is the peak of a process of its own
+that answers clicks. Hoped for: 1.6 times the frames, 0.6 of the first mask's time and of the memory.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import awake, small_config
+from conftest import awake_small, small_config
 
 from x2sam import cli
 from x2sam.errors import CheckpointError, InputError
@@ -39,7 +39,7 @@ FIELDS = {
 @pytest.fixture(scope="module")
 def network() -> X2Sam:
     torch.manual_seed(3)
-    model = awake(X2SamModel(small_config(**FIELDS)).eval())
+    model = awake_small(X2SamModel(small_config(**FIELDS)).eval())
     return X2Sam(model, tiny_processor(model.config))
 
 

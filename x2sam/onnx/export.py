@@ -58,10 +58,20 @@ def export(
     out = Path(out)
     if out.exists():
         raise InputError(f"Got the folder {out}, which exists", "a new one", "Name another, or remove it first")
-    prompted = model.mask_decoder is None
     if model.dtype != torch.float32 or model.device.type != "cpu":
         model = copy.deepcopy(model).float().cpu()
-    model = model.eval()
+    model, attention = model.eval(), model.language.model.config._attn_implementation
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        return _exported(model.requires_grad_(False), out, processor, say)
+    finally:
+        model.language.model.set_attn_implementation(attention)
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+def _exported(model: X2SamModel, out: Path, processor: Any, say: Callable[[str], None]) -> Path:
+    prompted = model.mask_decoder is None
     final, out = out, out.with_name(out.name + ".part")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
@@ -76,10 +86,8 @@ def export(
             "inputs": {name: _described(graph, name, tensor) for name, tensor in graph.inputs.items()},
             **checked(graph, file),
         }
-        apart = index["graphs"][graph.name]["apart"]
-        say(
-            f"{graph.name}: {file.stat().st_size / 1e6:.1f} MB, {apart:.1e} apart, {time.perf_counter() - started:.0f} s"
-        )
+        size, apart = file.stat().st_size / 1e6, index["graphs"][graph.name]["apart"]
+        say(f"{graph.name}: {size:.1f} MB, {apart:.1e} apart, {time.perf_counter() - started:.0f} s")
     if prompted:
         save_file(_rest(model), out / REST)
         model.config.save_pretrained(out)

@@ -174,7 +174,7 @@ def of_prompted(model: X2SamModel) -> list[Graph]:
     states = tuple(f"states{layer}" for layer in stops)
     read = Graph(
         *("read", Layers(model.language.decoder, 0, stops), words(2, 3, 5, early), (*states, "present")),
-        {**free, **dict.fromkeys(states, {0: "B", 1: "L"})},
+        free | dict.fromkeys(states, free["states"]),
         "the language model's early layers, which conditions and meanings are made of",
         words(1, 0, 7, early),
     )
@@ -189,7 +189,7 @@ def of_prompted(model: X2SamModel) -> list[Graph]:
     shown = noise(2, 3, side, side)
     frame = Graph(
         *("frame", backbone, {"frames": shown}, (*STAGES, "recognition")),
-        {name: many for name in ("frames", *STAGES, "recognition")},
+        dict.fromkeys(("frames", *STAGES, "recognition"), many),
         "frames of the mask branch, or pictures of the language side -> maps by their stride",
         {"frames": noise(1, 3, side // 2, side)},
     )

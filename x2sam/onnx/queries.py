@@ -44,7 +44,7 @@ def of_queries(model: X2SamModel) -> list[Graph]:
     remembered = tuple(f"memory{level}" for level in config.memory_levels)
     memories = {name: torch.cat([x] * REMEMBERED, 2) for name, x in zip(remembered, kept, strict=True)}
     recalled = {**levels, **memories, "ages": torch.arange(REMEMBERED, 0, -1).float(), **told}
-    many = dict.fromkeys(remembered, {2: "M"})
+    many = {name: {2: "M"} for name in remembered}
     shown_again = {**{name: seen[name] for name in maps[:3]}, **found}
     return [
         *graphs,
