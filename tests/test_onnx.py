@@ -27,6 +27,7 @@ from x2sam.onnx.runtime import OnnxModel, graphs_of  # noqa: E402
 
 FIELDS = {
     "num_queries": 0,
+    "fine_regions": False,
     "prompted_widths": (8, 16, 16, 32),
     "lexical_conditions": True,
     "conditions_layer": 2,
@@ -126,6 +127,17 @@ def test_what_cannot_be_is_said(network: X2Sam, folder: Path, tmp_path: Path) ->
         OnnxModel.load(tmp_path)
     with pytest.raises(InputError, match="a folder"):
         graphs_of(tmp_path / "nowhere", lambda: (network.model, None))
+
+
+def test_a_model_of_the_network_is_exported_once_into_the_cache(
+    network: X2Sam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("x2sam.onnx.runtime.cache_folder", lambda: tmp_path / "cache")
+    network.model.save_pretrained(tmp_path / "own")
+    network.processor.save_pretrained(tmp_path / "own")
+    made = [graphs_of(tmp_path / "own", lambda: (network.model, network.processor)) for _ in range(2)]
+    assert made[0] == made[1]
+    assert len(list((tmp_path / "cache" / "onnx").iterdir())) == 1
 
 
 def test_a_graph_that_is_not_the_network_is_refused(network: X2Sam, tmp_path: Path) -> None:
