@@ -9,6 +9,7 @@ from typing import Any
 from x2sam.annotate.sources import Item
 from x2sam.errors import MissingExtraError
 from x2sam.masks import RLE
+from x2sam.results.contents import segment_dict
 from x2sam.results.result import Result
 from x2sam.store import Store
 from x2sam.types import FrameResult, Segment
@@ -100,16 +101,7 @@ def _about(index: int, item: Item) -> Row:
 
 
 def _segment(segment: Segment) -> Row:
-    return {
-        "label": segment.label,
-        "score": segment.score,
-        "object_id": segment.object_id,
-        "condition": segment.condition,
-        "is_thing": segment.is_thing,
-        "box": list(segment.box),
-        "area": segment.area,
-        "counts": segment.rle.counts.decode("ascii"),
-    }
+    return {**segment_dict(segment), "counts": segment.rle.counts.decode("ascii")}
 
 
 def frame_of(row: Row) -> FrameResult:

@@ -161,17 +161,18 @@ def frame_dict(frame: FrameResult) -> dict[str, Any]:
         "time": frame.time,
         "height": frame.height,
         "width": frame.width,
-        "segments": [
-            {
-                "label": segment.label,
-                "score": segment.score,
-                "object_id": segment.object_id,
-                "condition": segment.condition,
-                "is_thing": segment.is_thing,
-                "box": list(segment.box),
-                "area": segment.area,
-                "rle": segment.rle.to_coco(),
-            }
-            for segment in frame.segments
-        ],
+        "segments": [{**segment_dict(segment), "rle": segment.rle.to_coco()} for segment in frame.segments],
+    }
+
+
+def segment_dict(segment: Segment) -> dict[str, Any]:
+    """One segment, ready for json; its mask is left to the caller, who says in which code."""
+    return {
+        "label": segment.label,
+        "score": segment.score,
+        "object_id": segment.object_id,
+        "condition": segment.condition,
+        "is_thing": segment.is_thing,
+        "box": list(segment.box),
+        "area": segment.area,
     }
