@@ -8,25 +8,26 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import close, new_small_model, small_config
-from torch import Tensor
+from torch import Tensor, nn
 
 from x2sam.model.losses import Targets, prompted_losses
 from x2sam.model.mask_decoder import Guidance
 from x2sam.model.modeling import X2SamModel
 from x2sam.model.prompt_maps import CARRIED, CHANNELS, NEAR, SINGLE
 from x2sam.model.prompted_head import MASKS, PromptedHead, PromptedMasks, prediction_of, recalled
-from x2sam.model.recognition import Recognition
+from x2sam.model.recognition import EVIDENCE, SUREST, Recognition, pooled
 
 CELLS = 16
 
 
-def inputs(prompts: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Maps (every second one a single click), answers and conditions."""
+def inputs(prompts: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Maps (every second one a single click), answers, conditions and evidence."""
     random = torch.Generator().manual_seed(seed)
     maps = torch.rand(prompts, len(CHANNELS), CELLS, CELLS, generator=random)
     maps[:, SINGLE] = (torch.arange(prompts) % 2 == 0).float()[:, None, None]
     answers = 5 * torch.randn(prompts, 2, 2, generator=random)
-    return maps, answers, torch.randn(prompts, 32, generator=random)
+    conditions = torch.randn(prompts, 32, generator=random)
+    return maps, answers, conditions, torch.randn(prompts, EVIDENCE, generator=random)
 
 
 def frames(model: X2SamModel, count: int) -> list[Tensor]:
@@ -48,18 +49,18 @@ def parts(masks: PromptedMasks) -> dict[str, Tensor]:
 @torch.no_grad()
 def test_prompts_of_a_batch_are_answered_one_by_one_each_on_its_own_frame(small_model: X2SamModel) -> None:
     head, looks, rows = head_of(small_model), frames(small_model, 3), [2, 0, 0, 1, 2]
-    maps, answers, conditions = inputs(len(rows))
-    maps[1] = 0
-    together = head(looks, torch.tensor(rows), maps, answers, conditions)
+    given = inputs(len(rows))
+    given[0][1] = 0
+    together = head(looks, torch.tensor(rows), *given)
     assert together.logits.shape == (5, MASKS, CELLS, CELLS)
     assert together.single.tolist() == [True, False, True, False, True]
     assert together.pointed.tolist() == [True, False, True, True, True]
     for i, row in enumerate(rows):
         frame = [look[row : row + 1] for look in looks]
-        alone = head(frame, torch.tensor([0]), maps[i : i + 1], answers[i : i + 1], conditions[i : i + 1])
+        alone = head(frame, torch.tensor([0]), *(x[i : i + 1] for x in given))
         for name, value in parts(alone).items():
             assert close(parts(together)[name][i].float(), value[0].float(), 1e-4), name
-    elsewhere = head(looks, torch.tensor([0, 0, 0, 1, 2]), maps, answers, conditions)
+    elsewhere = head(looks, torch.tensor([0, 0, 0, 1, 2]), *given)
     assert not close(elsewhere.logits[0], together.logits[0], 1e-2)
     assert close(elsewhere.logits[1:], together.logits[1:], 1e-4)
 
@@ -68,7 +69,7 @@ def test_prompts_of_a_batch_are_answered_one_by_one_each_on_its_own_frame(small_
 @pytest.mark.parametrize("what", ["maps", "answers", "conditions", "recognition"])
 def test_all_that_is_said_and_drawn_counts(what: str, small_model: X2SamModel) -> None:
     head, looks = head_of(small_model), frames(small_model, 1)
-    given = dict(zip(("maps", "answers", "conditions"), inputs(1), strict=True))
+    given = dict(zip(("maps", "answers", "conditions", "evidence"), inputs(1), strict=True))
     before = head(looks, torch.tensor([0]), **given)
     if what == "recognition":
         features = small_model.encode(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)))
@@ -237,6 +238,20 @@ def test_half_of_what_was_carried_is_what_was_found_and_nothing_else_changes() -
     assert torch.equal(recalled(maps, own, {key: -found.abs() for key in before}, rows), maps), "nothing was found"
 
 
+@torch.no_grad()
+def test_evidence_counts_for_the_presence_of_what_is_only_named() -> None:
+    """What is drawn is there, whatever the classifier calls it; masks do not change."""
+    model = new_small_model()
+    head, looks = head_of(model), frames(model, 1)
+    head.evidence.weight.copy_(torch.tensor([[1.0, 0.0, 0.0, 2.0]]))
+    maps, answers, conditions, _ = inputs(2)
+    maps[0] = 0
+    none, some = torch.zeros(2, EVIDENCE), torch.tensor([[3.0, 9.0, 9.0, -1.0]]).expand(2, -1)
+    before, after = (head(looks, torch.tensor([0, 0]), maps, answers, conditions, x) for x in (none, some))
+    assert close(after.presence - before.presence, torch.tensor([1.0, 0.0]))
+    assert torch.equal(after.logits, before.logits)
+
+
 def test_a_few_updates_on_two_clicks_lower_the_loss() -> None:
     model = new_small_model()
     head, looks = head_of(model), frames(model, 1)
@@ -247,7 +262,7 @@ def test_a_few_updates_on_two_clicks_lower_the_loss() -> None:
     optimizer = torch.optim.Adam(head.parameters(), 1e-2)
     losses = []
     for _ in range(60):
-        masks = head(looks, rows, maps, torch.zeros(2, 1, 1), torch.zeros(2, 32))
+        masks = head(looks, rows, maps, torch.zeros(2, 1, 1), torch.zeros(2, 32), torch.zeros(2, EVIDENCE))
         losses.append(sum(prompted_losses(masks, own, wanted, model.config).values()))
         optimizer.zero_grad()
         losses[-1].backward()
@@ -285,6 +300,26 @@ def test_an_example_looks_like_what_is_under_its_mask(recognition: Recognition) 
     masks[1, 48:, 48:56] = True  # half of the last cell
     expected = torch.stack([features[0, :, :2, 1].mean(1), features[1, :, 3, 3]]) - recognition.centre
     assert torch.allclose(recognition.looks_of(features, masks)[:, :-1], F.normalize(expected, dim=-1), atol=1e-6)
+
+
+@torch.no_grad()
+def test_evidence_is_what_the_classifier_would_rather_call_the_picture(recognition: Recognition) -> None:
+    """Of a look that is a name's own row: that name's share; of one between two names: half of each."""
+    generator = torch.Generator().manual_seed(0)
+    names, features = nn.Linear(32, 3), torch.rand(1, 32, 3, 3, generator=generator)
+    rows = torch.linalg.qr(torch.randn(32, 3, generator=generator)).Q.T
+    names.weight.copy_(4 * (rows - rows.mean(0)))
+    unit = F.normalize(names.weight, dim=-1)
+    between = F.normalize(unit[0] + unit[1], dim=-1)
+    looks = torch.cat([torch.stack([unit[0], between]), torch.zeros(2, 1)], -1)[None]
+    surest, whole, like, context = recognition.evidence(looks, features, names)[0].T
+    cells = names(features[0].flatten(1).T).softmax(-1)
+    shares = torch.stack([cells[:, 0], cells[:, :2].mean(-1)])
+    assert close(surest, shares.topk(SUREST, -1).values.mean(-1).log(), 1e-3)
+    picture = names(features.mean((2, 3))).softmax(-1)[0]
+    assert close(whole, torch.stack([picture[0], picture[:2].mean()]).log(), 1e-3)
+    assert close(like, torch.stack([unit[0] @ unit[0], between @ unit[0]]))
+    assert close(context, recognition.context(looks[0, :, :-1], pooled(features))[0])
 
 
 @torch.no_grad()

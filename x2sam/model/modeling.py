@@ -25,6 +25,7 @@ from transformers.utils import ModelOutput
 from x2sam.config import WEIGHTS, X2SamConfig
 from x2sam.errors import CheckpointError, InputError
 from x2sam.model import efficientnet as _registered  # noqa: F401  the small backbone, by its model type
+from x2sam.model.eyes import SharedEyes
 from x2sam.model.frames import FrameFeatures, PixelDecoder
 from x2sam.model.language import LanguageSide, Prefix, Reading, marker_spans, share
 from x2sam.model.layers import Started
@@ -35,7 +36,7 @@ from x2sam.model.packed import load_packed
 from x2sam.model.precision import check_dtype
 from x2sam.model.prompt_maps import CHANNELS, STRIDE
 from x2sam.model.prompted_head import PromptedHead, PromptedMasks, likeliest, pieces_of, prediction_of, recalled
-from x2sam.model.recognition import Recognition
+from x2sam.model.recognition import EVIDENCE, Recognition
 from x2sam.model.region_sampler import RegionSampler, check_regions
 
 
@@ -413,6 +414,18 @@ class X2SamModel(Started, PreTrainedModel):
             return None
         return self.recognition(guidance.looks, recognition)
 
+    def _evidence(self, guidance: Guidance, recognition: Tensor | None) -> Tensor:
+        """Whether each condition is there, by what the classifier sees ``[B, C, EVIDENCE]``; zeros without one."""
+        eyes = self.language.visual
+        if (
+            self.recognition is None
+            or guidance.looks is None
+            or recognition is None
+            or not isinstance(eyes, SharedEyes)
+        ):
+            return guidance.conditions.new_zeros(*guidance.conditions.shape[:2], EVIDENCE)
+        return self.recognition.evidence(guidance.looks, recognition, eyes.classifier)
+
     def _prompted(
         self,
         features: FrameFeatures,
@@ -430,7 +443,8 @@ class X2SamModel(Started, PreTrainedModel):
             maps = drawn.to(maps)[rows, columns]
         answers = maps.new_zeros(len(own), 1, 1) if known is None else known[rows, columns]
         looks = self.prompted_head.look(features.maps(), features.recognition)
-        return self.prompted_head(looks, rows, maps, answers, guidance.conditions[rows, columns])
+        evidence = self._evidence(guidance, features.recognition)[rows, columns]
+        return self.prompted_head(looks, rows, maps, answers, guidance.conditions[rows, columns], evidence)
 
     def draw(
         self, features: FrameFeatures, prompts: Sequence[tuple[Guidance, Tensor | None, Tensor | None, bool]]
@@ -447,7 +461,7 @@ class X2SamModel(Started, PreTrainedModel):
         """
         assert self.prompted_head is not None
         cells = self.config.image_size // STRIDE
-        pairs, told, maps, answers, shares = [], [], [], [], []
+        pairs, told, maps, answers, evidence, shares = [], [], [], [], [], []
         for guidance, places, drawn, alone in prompts:
             some = guidance if places is None else guidance.only(places)
             known = self._recognise(some, features.recognition)
@@ -458,12 +472,14 @@ class X2SamModel(Started, PreTrainedModel):
             empty = told[-1].new_zeros(len(own), len(CHANNELS), cells, cells) if drawn is None else None
             maps.append(empty if drawn is None else drawn.to(told[-1])[columns])
             answers.append(None if known is None else known[0, columns])
+            evidence.append(self._evidence(some, features.recognition)[0, columns])
             shares.append(len(own))
         grid = next((a.shape[-2:] for a in answers if a is not None), (1, 1))
         said = [a if a is not None else t.new_zeros(len(t), *grid) for a, t in zip(answers, told, strict=True)]
         rows = torch.zeros(sum(shares), dtype=torch.long, device=told[0].device)
         looks = self.prompted_head.look(features.maps(), features.recognition)
-        drawn_all = self.prompted_head(looks, rows, torch.cat(maps), torch.cat(said), torch.cat(told))
+        prompts_of = (torch.cat(parts) for parts in (maps, said, told, evidence))
+        drawn_all = self.prompted_head(looks, rows, *prompts_of)
         found = []
         for (some, own), part, (_, _, _, alone) in zip(pairs, drawn_all.split(shares), prompts, strict=True):
             found.append((prediction_of if alone else pieces_of)(part, own, some))

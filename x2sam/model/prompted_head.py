@@ -22,6 +22,7 @@ from x2sam.config import X2SamConfig
 from x2sam.model.layers import sine_positions, tokens
 from x2sam.model.mask_decoder import Guidance, Prediction
 from x2sam.model.prompt_maps import CARRIED, CHANNELS, SINGLE
+from x2sam.model.recognition import EVIDENCE, SUREST
 
 MASKS = 3
 """Of every prompt. One click may mean a part, an object or a group: then all three answer, else only the first."""
@@ -35,8 +36,6 @@ SURE = (1e-4, 0.99)
 """Scores are told within these: nothing is ever quite sure."""
 SECOND = 0.95
 """How sure another answer to a click is beside the first, at most."""
-SUREST = 5
-"""Cells that say whether a thing is there."""
 ANSWER_RANGE = 8.0
 """Logits of the recognition features enter the maps divided by this."""
 
@@ -122,6 +121,10 @@ class PromptedHead(nn.Module):
         """How much better one of the masks is than another by nature."""
         self.recognised = nn.Parameter(torch.ones(()))
         """What the surest cells say of a thing that is only named counts so much for its being there."""
+        self.evidence = nn.Linear(EVIDENCE, 1)
+        """The same of what the classifier says of it (`Recognition.evidence`)."""
+        nn.init.zeros_(self.evidence.weight)
+        nn.init.zeros_(self.evidence.bias)
         self.presence = nn.Sequential(nn.Linear(coarse + fine + 3, coarse), nn.ReLU(), nn.Linear(coarse, 1))
 
     def look(self, stages: Sequence[Tensor], recognition: Tensor | None) -> list[Tensor]:
@@ -132,7 +135,13 @@ class PromptedHead(nn.Module):
         return looks
 
     def forward(
-        self, looks: Sequence[Tensor], rows: Tensor, maps: Tensor, answers: Tensor, conditions: Tensor
+        self,
+        looks: Sequence[Tensor],
+        rows: Tensor,
+        maps: Tensor,
+        answers: Tensor,
+        conditions: Tensor,
+        evidence: Tensor,
     ) -> PromptedMasks:
         """Draw what is meant.
 
@@ -142,6 +151,7 @@ class PromptedHead(nn.Module):
             maps: ``[P, len(CHANNELS), h, w]``, stride 4.
             answers: ``[P, h', w']``: logits of the recognition features for what is said; zeros where nothing is.
             conditions: ``[P, D]``: what is said or shown, as the language side tells it.
+            evidence: ``[P, EVIDENCE]``, of what is said; zeros where nothing is.
         """
         said = _resized((answers[:, None] / ANSWER_RANGE).clamp(-1.5, 1.5), maps.shape[-2:])
         inputs = torch.cat([maps, said], 1)
@@ -164,7 +174,8 @@ class PromptedHead(nn.Module):
         quality, presence = self.quality(judged)[..., 0] + self.rank, self.presence(there)[:, 0]
         cells = answers.flatten(1)
         surest = cells.topk(min(SUREST, cells.shape[1]), 1).values.mean(1).clamp(-12, 12)
-        presence = presence + self.recognised * torch.where(told_by.any(1), 0.0, surest)
+        recognised = self.recognised * surest + self.evidence(evidence)[:, 0]
+        presence = presence + torch.where(told_by.any(1), 0.0, recognised)
         return PromptedMasks(logits, quality, presence, pointed, single, token)
 
     def _prompt(self, level: int, inputs: Tensor, look: Tensor) -> Tensor:

@@ -13,6 +13,17 @@ from torch import Tensor, nn
 
 from x2sam.config import X2SamConfig
 
+SUREST = 5
+"""Cells that say whether a thing is there."""
+RESEMBLANCE = 20.0
+"""How much a look counts for the classifier's name that is more like it, as a logit to a unit of likeness."""
+LEAST = 1e-6
+"""Of a share, so that its logarithm stays small."""
+EVIDENCE = 4
+"""Numbers of `Recognition.evidence`."""
+COMMON = 128
+"""Numbers that a look and a picture are compared in, at most, to tell whether one belongs to the other."""
+
 
 class Recognition(nn.Module):
     """Meanings of phrases, or examples, -> looks; looks and recognition features -> answers."""
@@ -27,10 +38,15 @@ class Recognition(nn.Module):
         """How alike the background is: where nothing of that meaning is."""
         self.centre = nn.Parameter(torch.zeros(wide))
         """What features are on average: an example's look is what it has beyond that."""
+        common = min(COMMON, wide)
+        self.thing, self.scene = nn.Linear(wide, common, bias=False), nn.Linear(2 * wide, common)
+        """Looks, and whole pictures, as the numbers that tell whether they go together (`context`)."""
+        self.usual = nn.Linear(wide, 1)
+        """How often a thing is there, whatever the picture."""
 
     def start_as_nothing(self) -> list[nn.Module]:
-        """At first one level is right for all."""
-        return [self.level]
+        """At first one level is right for all, and pictures do not tell what is in them."""
+        return [self.level, self.scene, self.usual]
 
     def looks(self, meanings: Tensor) -> Tensor:
         """``[..., M]`` -> unit vectors and their level ``[..., R + 1]``."""
@@ -47,3 +63,51 @@ class Recognition(nn.Module):
         """Looks ``[B, C, R + 1]`` and features ``[B, R, h, w]`` -> answers as logits ``[B, C, h, w]``."""
         unit, level = looks[..., :-1], looks[..., -1:, None]
         return self.scale * (torch.einsum("bcr,brhw->bchw", unit, features) - level)
+
+    def evidence(self, looks: Tensor, features: Tensor, classifier: nn.Linear) -> Tensor:
+        """Whether what each look means is there, by what the classifier would rather call the picture.
+
+        A look's own answers are high wherever something resembles it; the classifier's thousand names compete. A look
+        stands for those that it resembles most.
+
+        Args:
+            looks: ``[B, C, R + 1]``.
+            features: ``[B, R, h, w]``.
+            classifier: from ``R`` to the names that the backbone has learned.
+
+        Returns:
+            ``[B, C, EVIDENCE]``: logarithms of its share of the surest cells and of the whole picture, how like it (a
+            cosine) the likest name is, since of what the classifier does not know small shares say little, and the
+            `context`.
+        """
+        names = F.normalize(classifier.weight - classifier.weight.mean(0), dim=-1)
+        like = looks[..., :-1] @ names.T  # [B, C, names]
+        standing = (RESEMBLANCE * like).softmax(-1)
+        cells = features.flatten(2).transpose(1, 2)
+        shares = standing @ classifier(cells).softmax(-1).transpose(1, 2)  # [B, C, cells]
+        surest = shares.topk(min(SUREST, shares.shape[-1]), -1).values.mean(-1)
+        whole = (standing @ classifier(cells.mean(1)).softmax(-1)[..., None])[..., 0]
+        shares = torch.stack([surest, whole], -1).clamp_min(LEAST).log()
+        whole_picture = self.context(looks[..., :-1], pooled(features))
+        return torch.cat([shares, like.amax(-1, keepdim=True), whole_picture[..., None]], -1)
+
+    def context_parts(self) -> list[nn.Parameter]:
+        """What `context` is made of."""
+        return [p for part in (self.thing, self.scene, self.usual) for p in part.parameters()]
+
+    def context(self, units: Tensor, pictures: Tensor) -> Tensor:
+        """Whether things of such looks are in pictures such as these, by all that is seen: a sink is in a kitchen.
+
+        Args:
+            units: looks without their level ``[C, R]``, or of each picture its own ``[B, C, R]``.
+            pictures: ``[B, 2 * R]`` (`pooled`).
+
+        Returns:
+            Logits ``[B, C]``.
+        """
+        return (self.thing(units) @ self.scene(pictures)[..., None])[..., 0] + self.usual(units)[..., 0]
+
+
+def pooled(features: Tensor) -> Tensor:
+    """Features ``[B, R, h, w]`` of pictures -> their mean and their strongest ``[B, 2 * R]``."""
+    return torch.cat([features.mean((2, 3)), features.amax((2, 3))], -1)

@@ -1,4 +1,4 @@
-"""What names look like, learned from masks: nano's first stage, minutes of one core.
+"""What names look like, learned from masks, and which photos they are in: nano's first stage, minutes of one core.
 
 python -m x2sam.train.names PHOTOS OUT [MINUTES]
 
@@ -25,10 +25,11 @@ from torch import Tensor
 from x2sam.data.photos import PhotoFolder
 from x2sam.data.photos.folder import Photo
 from x2sam.model.modeling import X2SamModel
-from x2sam.model.recognition import Recognition
+from x2sam.model.recognition import Recognition, pooled
 from x2sam.processing import X2SamProcessor
 from x2sam.train import english
 from x2sam.train.build import build
+from x2sam.train.context import fit_context
 from x2sam.train.loop import export_model
 from x2sam.train.recipes import resolve
 
@@ -132,6 +133,21 @@ def fit(model: X2SamModel, processor: X2SamProcessor, photos: list[Looked], minu
         search.step()
 
 
+def fit_whole(model: X2SamModel, processor: X2SamProcessor, photos: list[Looked]) -> None:
+    """Fit what whole photos tell (`context.fit_context`), in place."""
+    recognition, eyes = model.recognition, model.language.visual
+    assert recognition is not None
+    names = sorted({name for photo in photos for name in (*photo.covers, *photo.absent)})
+    place = {name: i for i, name in enumerate(names)}
+    truth = torch.full((len(photos), len(names)), -1.0)
+    for row, photo in zip(truth, photos, strict=True):
+        row[[place[name] for name in photo.absent]] = 0.0
+        row[[place[name] for name in photo.covers]] = 1.0
+    pictures = torch.cat([pooled(torch.from_numpy(photo.features.astype(np.float32))[None]) for photo in photos])
+    looks, known = (recognition.looks(_meanings(model, processor, n))[:, :-1] for n in (names, english.names()))
+    fit_context(recognition, eyes.classifier, pictures, looks.detach(), truth, known.detach())
+
+
 @torch.no_grad()
 def _meanings(model: X2SamModel, processor: X2SamProcessor, names: list[str]) -> Tensor:
     said = [tuple(processor.tokenizer.encode(f" {name.lower()}", add_special_tokens=False)) for name in names]
@@ -146,6 +162,7 @@ def main(photos: Path, out: Path, minutes: float) -> None:
         seen = list(look_at(model, processor, PhotoFolder(photos, validation=False)))
         model.recognition.requires_grad_(True)
         fit(model, processor, seen, minutes)
+        fit_whole(model, processor, seen)
     export_model(model, model.state_dict(), processor, out / "model", 1.0)
 
 
