@@ -61,7 +61,9 @@ def main(words: list[str]) -> None:
             out = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
             told[half] = int(out.splitlines()[-1])
         mb = {half: round(peak / 2**20) for half, peak in told.items()}
-        print(json.dumps({"settings": settings, **mb, "ratio": round(told["foretold"] / told["measured"], 3)}), flush=True)
+        print(
+            json.dumps({"settings": settings, **mb, "ratio": round(told["foretold"] / told["measured"], 3)}), flush=True
+        )
 
 
 if __name__ == "__main__":
