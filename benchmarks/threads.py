@@ -41,7 +41,7 @@ def measure(frames: int) -> None:
     session.segment(regions=(120, 90))
     click = time.perf_counter() - started
     started = time.perf_counter()
-    _ = model.track(film, regions={"box": (60, 60, 160, 160)}).result
+    _ = model.track(film, regions={"box": (60, 60, 160, 160)}).finish()
     print(json.dumps({"click": click, "film": time.perf_counter() - started}))
 
 

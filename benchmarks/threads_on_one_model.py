@@ -42,7 +42,7 @@ def kinds(model: X2Sam) -> list[Ask]:
         lambda: model.segment(photo, regions=(110, 70)).to_dict(),
         lambda: model.segment(photo[::-1], regions=[{"box": (40, 20, 190, 130)}]).to_dict(),
         lambda: model.chat(photo, "What is this?", max_new_tokens=12).to_dict(),
-        lambda: model.track(clip, "the cat").result.to_dict(),
+        lambda: model.track(clip, "the cat").finish().to_dict(),
         lambda: model.segment(photo, max_new_tokens=12).to_dict(),
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.memory import MemoryFileSystem
 
 from x2sam import store
-from x2sam.annotate import finish, plan, sources, table, worker
+from x2sam.annotate import engines, finish, plan, sources, table, worker
 from x2sam.annotate.command import annotate
 from x2sam.annotate.engines import Resources
 from x2sam.annotate.plan import Settings
@@ -225,3 +226,15 @@ def test_ray_makes_the_same_shards(media: Path, whole: Path, tmp_path: Path) -> 
     report = annotate(str(tmp_path), settings(media), Resources("cpu", 1, workers=2), engine="ray")
     assert report["left"] == 0
     assert shards(tmp_path) == shards(whole)
+
+
+@pytest.mark.parametrize("address", ["", "ray://nowhere:1"])
+def test_a_ray_that_does_not_start_is_said_in_a_sentence(address: str) -> None:
+    """It raises plain exceptions, of many lines."""
+
+    def init(*_: Any, **__: Any) -> None:
+        raise Exception("The current node timed out during startup.\nThis could happen because ...")
+
+    with pytest.raises(InputError, match=r"timed out during startup\.\).*--workers") as told:
+        engines._init(SimpleNamespace(init=init), Resources("cpu", 1, workers=2, address=address))
+    assert "\n" not in str(told.value)

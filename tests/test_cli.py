@@ -19,6 +19,8 @@ from x2sam.results.export import FORMATS
 from x2sam.tasks import TASKS, Task
 
 TINY = ["--model", "tiny", "--device", "cpu"]
+LONG = " ".join(["the person in the orange suit"] * 10)
+"""Longer than the name of a file may be."""
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +146,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(
         (["{media}/one.png", "--box", "1,2,3"], "x0,y0,x1,y1"),
         (["{media}/one.png", "--point", "900,10"], "900"),
         (["{media}/one.png", "--mask", "nowhere.png"], "Got --mask 'nowhere.png'"),
+        (["{media}/one.png", "--mask", "m" * 300 + ".png"], "Got --mask 'mmm"),
+        (["d" * 300 + "/one.png", "cat"], "which does not exist"),
         (["{media}/one.png", "cat", "--form", "panoptc"], "Did you mean panoptic?"),
         (["{media}/one.png", "cat", "--kind", "film"], "Got --kind film"),
         (["{media}/one.png", "cat", "--threshold", "2"], "threshold"),
@@ -174,8 +178,10 @@ def test_what_can_be_judged_is_judged_before_a_model_is_loaded(
         (["-p", "cat", "-p", "dog"], "img_genseg", ["cat", "dog"]),
         (["What is red, and round?"], "img_reaseg", ["What is red, and round?"]),
         (["the red, round cup", "--task", "img_refseg"], "img_refseg", ["the red, round cup"]),
+        ([LONG], "img_refseg", [LONG]),
+        (["橙色衣服的人" * 45], "img_refseg", ["橙色衣服的人" * 45]),
     ],
-    ids=str,
+    ids=lambda words: str(words)[:40],
 )
 def test_a_dry_run_says_what_an_input_is_taken_for(
     words: list[str], task: str, names: list[str], media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

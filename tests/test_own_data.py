@@ -198,6 +198,9 @@ def test_masks_lie_on_photos_however_these_are_turned(tmp_path: Path, turned: in
         (1, lambda c: c["categories"][0].update(name="()"), "category 1: the name '()'"),
         (1, lambda c: c["images"][1].update(file_name="gone.jpg"), "gone.jpg"),
         (1, lambda c: c["annotations"][1].update(category_id=9), "category 9"),
+        (1, lambda c: c["annotations"][1].update(segmentation=[[60, 4, 70, 4, 70, 20]]), "object 2 has no pixel"),
+        (1, lambda c: c["annotations"][1].update(segmentation=[[-9, 4, -2, 4, -2, 20]]), "object 2 has no pixel"),
+        (1, lambda c: c["annotations"][1].update(segmentation=[[0.1, 0.1, 0.3, 0.1, 0.3, 0.6]]), "object 2 has no"),
     ],
 )
 def test_all_that_is_wrong_is_said_before_training(

@@ -283,7 +283,7 @@ def test_threads_on_one_model_get_the_answers_of_one_thread(model: X2Sam) -> Non
         lambda: model.segment(photo, regions=(40, 30), **LOW),
         lambda: model.segment(photo, max_new_tokens=6, **LOW),
         lambda: model.chat(photo, "What is this?", max_new_tokens=6),
-        lambda: model.track(film, "the dog", **LOW).result,
+        lambda: model.track(film, "the dog", **LOW).finish(),
     ]
     alone = [ask().to_dict() for ask in asks]
     ready, wrong = threading.Barrier(16), list[str]()

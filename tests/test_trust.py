@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
 from x2sam import cli
 from x2sam.errors import InputError
-from x2sam.train import guard
+from x2sam.train import guard, heap
 from x2sam.train.budget import Living, Trial, _halved, fit, parse_size
 from x2sam.train.guard import Change, RefusedError
 from x2sam.train.loop import Run, train
@@ -108,3 +109,14 @@ def test_the_guard_measures_its_own_sets(tmp_path: Path) -> None:
     assert {name.split()[0] for name in told["before"]} == {"own", "world"}
     assert told["before"] == pytest.approx(told["after"])
     assert [Change("x", 0.5, 0.5 + d).verdict for d in (0.01, 0.011, -0.011)] == ["kept", "better", "worse"]
+
+
+@pytest.mark.skipif(not heap._trim(), reason="glibc")
+def test_free_memory_goes_back_to_the_system() -> None:
+    """Blocks below one that is in use are kept by glibc, unless it is asked."""
+    blocks = [bytes([n % 256]) * 100_000 for n in range(2000)]
+    last, full = blocks.pop(), psutil.Process().memory_info().rss
+    blocks.clear()
+    heap.give_back()
+    assert psutil.Process().memory_info().rss < full - 100e6
+    del last

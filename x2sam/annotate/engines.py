@@ -10,7 +10,7 @@ from typing import Any
 from x2sam.annotate.plan import Plan
 from x2sam.annotate.table import name_of
 from x2sam.annotate.worker import Annotator, Done
-from x2sam.errors import MissingExtraError
+from x2sam.errors import InputError, MissingExtraError
 
 BLOCKS = 2000
 """Tasks of a run on Ray at most; of more shards several make a task, so that what the driver knows stays small."""
@@ -91,11 +91,17 @@ def import_ray() -> Any:
 
 
 def _init(ray: Any, resources: Resources) -> None:
-    if resources.address:
-        ray.init(address=resources.address, log_to_driver=False)
-        return
     count = int(resources.workers * resources.cpus) or None
-    ray.init(address="local", num_cpus=count, include_dashboard=False, log_to_driver=False, object_store_memory=OBJECTS)
+    local = {"num_cpus": count, "include_dashboard": False, "object_store_memory": OBJECTS}
+    try:
+        ray.init(resources.address or "local", log_to_driver=False, **({} if resources.address else local))
+    except Exception as error:  # Ray raises all kinds, plain Exception among them
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(
+            f"Got a Ray that does not start ({why[:200]})",
+            "a cluster that answers, or a machine with time to spare: Ray waits seconds for its own processes",
+            "Run it again, or leave --workers out: one process then does the same",
+        ) from error
 
 
 class Actor:

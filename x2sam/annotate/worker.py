@@ -151,7 +151,7 @@ class Annotator:
         request: Any = asked.request
         options = {**self.settings.options, "every": self.settings.every}
         track = self.model.track(asked.clip, request.prompt, task=request.task.name, **options)
-        return table.rows_of(asked.index, asked.item, track.result)
+        return table.rows_of(asked.index, asked.item, track.finish())
 
     def _guarded(self, asked: Asked, work: Callable[[Asked], list[Row]]) -> list[Row]:
         try:

@@ -128,7 +128,7 @@ def check_missing(source: str) -> None:
     if glob.has_magic(source):
         raise InputError(f"Got {source!r}, which no file is called like", "a picture or a video", "See: ls")
     near: list[str] = []
-    if path.parent.is_dir():
+    if os.path.isdir(path.parent):
         try:
             near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
         except OSError:
@@ -155,7 +155,7 @@ def check_options(shapes: Mapping[str, Sequence[str]], settings: Settings, optio
         parse_box(text)
     for kind in ("scribble", "mask"):
         for path in shapes.get(kind, ()):
-            if not Path(path).is_file():
+            if not os.path.isfile(path):
                 raise InputError(f"Got --{kind} {path!r:.200}, which does not exist", "a picture that shows it")
 
 

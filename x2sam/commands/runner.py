@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import traceback
@@ -85,7 +86,7 @@ def segment(
     check_options(shapes, settings, options)
     outputs = Outputs(settings.out, settings.formats, len(media), settings.overwrite, _note, dry)
     for word in trailing:
-        if Path(word).exists():
+        if os.path.lexists(word):  # unlike Path.exists, this takes words of any length
             _note(f"{word!r} is taken for what to segment, though there is such a file; write ./{word} for the file")
     prompt = read_prompts([*trailing, *prompts], settings.task, any(shapes.values()))
     if isinstance(prompt, str) and settings.task is None and not shapes and (note := guess(prompt)):
@@ -304,7 +305,7 @@ def locate(source: str, base: str | None) -> tuple[Path, Path | None]:
 
 
 def _fetch(name: str) -> Path:
-    if Path(name).exists():
+    if os.path.exists(name):
         return Path(name)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

@@ -22,11 +22,12 @@ class Problem:
     """What and where: the file, and the record or line in it."""
 
 
-def check(records: Records, split: Split, pixels: bool = False) -> Iterator[Problem]:
+def check(records: Records, split: Split, pixels: bool = False, own: bool = False) -> Iterator[Problem]:
     """Every problem of a split, as it is found: one record is in memory at a time.
 
     Looks at the number of records, at every annotation, at the size of every picture and mask, and at what objects
-    refer to. ``pixels``: also unpack every picture, which finds those that are cut off, and takes long.
+    refer to. ``pixels``: also unpack every picture, which finds those that are cut off, and takes long. ``own``: also
+    name objects without a pixel, which published data have a few of.
     """
     if split.count is not None and len(records) != split.count:
         yield Problem(None, f"{split.name} has {len(records)} records; {split.count} are published")
@@ -39,7 +40,8 @@ def check(records: Records, split: Split, pixels: bool = False) -> Iterator[Prob
         except X2SamError as error:
             yield from (Problem(index, str(each)) for each in (error, *getattr(error, "others", ())))
         else:
-            yield from (Problem(index, f"sample {sample.sample_id}: {text}") for text in _wrong(sample, sizes))
+            told = (*_wrong(sample, sizes), *(_empty(sample) if own else ()))
+            yield from (Problem(index, f"sample {sample.sample_id}: {text}") for text in told)
 
 
 def _sizes(sample: Sample, pixels: bool) -> list[tuple[int, int]] | None:
@@ -72,6 +74,13 @@ def _wrong(sample: Sample, sizes: list[tuple[int, int]] | None) -> Iterator[str]
             yield f"the {region.kind} on frame {region.frame} has no pixels"
     if sample.ignore is not None:
         yield from _misfits(sample.ignore, sizes, length, "what is left out")
+
+
+def _empty(sample: Sample) -> Iterator[str]:
+    """Objects that nobody can find; a wrong scale or offset of the annotations shows so."""
+    for track in sample.objects:
+        if not any(mask is not None and mask.area for mask in track.masks):
+            yield f"object {track.object_id} has no pixel: it lies outside the picture, or is thinner than one"
 
 
 def _misfits(

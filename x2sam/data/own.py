@@ -136,7 +136,7 @@ def check_own(folder: Path, pixels: bool = False) -> Iterator[Problem]:
                 yield Problem(None, str(error))
                 continue
             for task, records in tasks.items():
-                yield from check(records, Split(file.name, task, "", {}, ()), pixels)
+                yield from check(records, Split(file.name, task, "", {}, ()), pixels, own=True)
 
 
 def _tasks(file: Path, folder: Path, seed: int, marked: bool = True) -> dict[str, Records]:

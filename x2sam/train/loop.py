@@ -23,6 +23,7 @@ from x2sam.train.batches import Batch, Collator, MicroBatches, load
 from x2sam.train.build import build
 from x2sam.train.checkpointing import Checkpoints, write_folder
 from x2sam.train.guard import Guard, RefusedError, show
+from x2sam.train.heap import give_back
 from x2sam.train.log import Journal
 from x2sam.train.optim import loss_shares, lr_scale, make_optimizer, set_lr
 from x2sam.train.recipes import TrainConfig
@@ -137,6 +138,8 @@ class Run:
             for name, part in parts.items():
                 sums[name] = sums.get(name, 0) + part.detach()
         numbers = {name: float(accelerator.reduce(part, "mean")) for name, part in sums.items()}
+        if accelerator.device.type == "cpu":
+            give_back()  # the next update's task may have passes of another size
         self.seconds += time.monotonic() - started
         total = {"loss": sum(numbers.values())}
         return total | numbers | {"norm": float(norm) if norm is not None else 0.0, "lr": scale * config.lr}
