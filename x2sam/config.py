@@ -161,6 +161,8 @@ class X2SamConfig(PreTrainedConfig):
     """What a phrase that a clip has not shown yet must score at least: the best of many frames misleads more easily."""
     object_threshold: float = 0.5
     """The same for an object that a region shows, frame by frame."""
+    known_names: list[str] | None = None
+    """Names by which a model that knows things by their looks asks for what examples show; None: regions are read."""
 
     # --- losses ------------------------------------------------------------------------------------------------
     class_weight: float = 2.0

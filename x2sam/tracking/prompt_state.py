@@ -106,5 +106,5 @@ class PromptState:
                 due = index // refresh > self.read_at // refresh
             if not due:
                 return
-        self.encoded = yield from engine.read(self.request, upto=index, shown=self.shown)
+        self.encoded = yield from engine.read(self.request, upto=index, drawn_on=self.shown)
         self.read_at, self.stale = index, False

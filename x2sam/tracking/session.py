@@ -14,6 +14,7 @@ from typing import Any
 from x2sam.config import X2SamConfig
 from x2sam.decoding.answer import AnswerOptions
 from x2sam.errors import InputError
+from x2sam.examples import Like, Same
 from x2sam.media.opening import Clip
 from x2sam.model.modeling import X2SamModel
 from x2sam.processing import X2SamProcessor
@@ -84,10 +85,14 @@ class Session:
         max_new_tokens: int = MAX_NEW_TOKENS,
         keep: bool = True,
         refresh: Refresh = None,
+        like: Like | None = None,
+        unlike: Any = (),
+        same: Same = "kind",
         **options: Any,
     ) -> Track:
         """Segment frame by frame, as the result is iterated, or as frames are pushed. See `X2Sam.track`."""
-        steps = self.tracking(prompt, regions, task, identity, max_new_tokens, keep, refresh, **options)
+        about = {"like": like, "unlike": unlike, "same": same}
+        steps = self.tracking(prompt, regions, task, identity, max_new_tokens, keep, refresh, **about, **options)
         return listen(steps, on_text)
 
     def tracking(
@@ -99,13 +104,17 @@ class Session:
         max_new_tokens: int = MAX_NEW_TOKENS,
         keep: bool = True,
         refresh: Refresh = None,
+        like: Like | None = None,
+        unlike: Any = (),
+        same: Same = "kind",
         **options: Any,
     ) -> Generator[str, None, Track]:
         """As `track`, yielding pieces of text as they are spoken."""
         track = Track(
             self.engine, answer_options(options, self.model.config), identity, keep, refresh, window=self.history
         )
-        yield from track.following(track.request(prompt, regions, task), max_new_tokens=max_new_tokens)
+        request = track.request(prompt, regions, task, like=like, unlike=unlike, same=same)
+        yield from track.following(request, max_new_tokens=max_new_tokens)
         return track
 
     def restore(self, path: str | os.PathLike[str]) -> Track:
