@@ -19,6 +19,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from x2sam.config import WEIGHTS, X2SamConfig
+from x2sam.decoding.presence import presence_of
 from x2sam.errors import CheckpointError, InputError
 from x2sam.examples import Examples
 from x2sam.media.opening import Clip, Source, open_media, open_pushed
@@ -178,9 +179,9 @@ class X2Sam:
             task: a name of the task table; None infers it from what is given.
             options: ``like``: what to find, shown in other media: `x2sam.example` or several, `Examples`, or the path
                 of a saved set; ``unlike``: examples of what is not meant; ``same``: ``"kind"``, every such thing, or
-                ``"object"``, that very one; then ``prompt`` may name them. `AnswerOptions` (``threshold``,
-                ``mask_threshold``, ``top_k``, ``form``, ...), ``on_text``,
-                ``max_new_tokens``.
+                ``"object"``, that very one; ``prompt`` may name them then. ``everything``: masks of all there is,
+                without a prompt; names then name them. `AnswerOptions` (``threshold``, ``mask_threshold``,
+                ``max_objects``, ``min_area``, ``within``, ``form``, ...), ``on_text``, ``max_new_tokens``.
 
         Returns:
             A `Result` (of a list: a list of them): text and segments; ``result.found`` is False where nothing of what
@@ -190,6 +191,8 @@ class X2Sam:
             if options.get("like") is not None:  # read once for all of them
                 if not isinstance(options["like"], Examples):
                     options["like"] = self._examples(options["like"], options.pop("unlike", ()))
+                return [self.segment(one, prompt, regions, task, **options) for one in image]
+            if options.get("everything"):
                 return [self.segment(one, prompt, regions, task, **options) for one in image]
             if regions is not None and (not isinstance(regions, (list, tuple)) or len(regions) != len(image)):
                 raise InputError(f"Got regions for a list of {len(image)} images", "a list with an entry for each")
@@ -301,7 +304,8 @@ class X2Sam:
                 request.task, conditions, chosen, prediction, clip.size, row, prompt_masks=prompt_masks
             )
             ids = Hungarian(objects).step(candidates, prediction.queries[row].float())
-            frame = FrameResult(0, None, *clip.size, tuple(segments_of(candidates, ids, conditions, 0)))
+            sure = dict(enumerate(presence_of(request.task, prediction.class_logits[row], conditions, chosen)))
+            frame = FrameResult(0, None, *clip.size, tuple(segments_of(candidates, ids, conditions, 0)), sure)
             results.append(Result(request.task.name, "", (frame,), request.prompt, clip))
         return results
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -216,6 +216,8 @@ class FrameResult(Arrays):
     height: int
     width: int
     segments: tuple[Segment, ...] = ()
+    presence: Mapping[int, float] = field(default_factory=dict)
+    """By condition, how sure it is that it is there (0 to 1), whether or not a segment was given."""
 
     @property
     def _size(self) -> tuple[int, int]:

@@ -149,8 +149,8 @@ class Track:
         self.position = index
         size = self._measure(index, frame)
         states = [state for state in self.states if state.first <= index]
-        found = () if isinstance(frame, MediaError) else self._step(states, index, frame)
-        self._results[index] = FrameResult(index, time, *size, found)
+        found, presence = ((), {}) if isinstance(frame, MediaError) else self._step(states, index, frame)
+        self._results[index] = FrameResult(index, time, *size, found, presence)
         if not self.keep and len(self._results) > self.window:
             del self._results[next(iter(self._results))]
         return self._results[index]
@@ -167,8 +167,10 @@ class Track:
         return self._size or (0, 0)
 
     @torch.inference_mode()
-    def _step(self, states: Sequence[PromptState], index: int, frame: Frame) -> tuple[Segment, ...]:
-        """What states find on a frame, in the track's own terms."""
+    def _step(
+        self, states: Sequence[PromptState], index: int, frame: Frame
+    ) -> tuple[tuple[Segment, ...], dict[int, float]]:
+        """What states find on a frame, in the track's own terms: segments, and how sure they are of each condition."""
         labels = Prompt(self.objects.conditions).labels
         found: list[Segment] = []
         for state, segments in step(states, self.engine, self.history, self.objects, index, frame, self.refresh):
@@ -176,7 +178,8 @@ class Track:
                 place = self.objects.place(state.number, segment.condition)
                 thing = self.objects.conditions[place].is_thing
                 found.append(replace(segment, label=labels[place], condition=place, is_thing=thing))
-        return tuple(found)
+        sure = {self.objects.place(state.number, c): p for state in states for c, p in state.presence.items()}
+        return tuple(found), sure
 
     # --- changing what is followed ----------------------------------------------------------------------------------
 
@@ -366,8 +369,8 @@ class Track:
             for index, frame in self.engine.clip.walk(indices):
                 old = self._results[index]
                 kept = tuple(segment for segment in old.segments if segment.object_id != gone)
-                found = self._step([state], index, frame)
-                self._results[index] = replace(old, segments=kept + found)
+                found, sure = self._step([state], index, frame)
+                self._results[index] = replace(old, segments=kept + found, presence={**old.presence, **sure})
                 yield self._results[index]
 
         yield from walk(state, [i for i in self._results if i == start])
