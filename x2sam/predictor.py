@@ -276,7 +276,7 @@ class X2Sam:
         marked = regions if regions is not None else [None] * len(clips)
         asked = [make_request(c, p, r, task) for c, p, r in zip(clips, prompts, marked, strict=True)]
         chosen = answer_options(options, self.config)
-        if not asked or len({r.task for r in asked}) > 1 or asked[0].task.generates or any(r.nothing for r in asked):
+        if not asked or len({r.task for r in asked}) > 1 or asked[0].task.generates or any(r.single for r in asked):
             return [
                 self.open(c).segment(r.prompt, task=r.task.name, max_new_tokens=max_new_tokens, **options)
                 for c, r in zip(clips, asked, strict=True)

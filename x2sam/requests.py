@@ -69,6 +69,11 @@ class Request:
         """Regions were given, and they are none: there is nothing to look for."""
         return self.task.conditions == "regions" and not self.prompt.conditions
 
+    @property
+    def single(self) -> bool:
+        """It is answered by itself rather than in a batch: it marks nothing, or what it marks lies in other media."""
+        return self.nothing or any(condition.example is not None for condition in self.prompt.conditions)
+
 
 def make_request(
     clip: Clip,
