@@ -14,46 +14,18 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from x2sam import X2Sam, example
-from x2sam.data.photos import Photo, PhotoFolder
-from x2sam.data.photos.drawing import bounds
-from x2sam.data.photos.folder import mask_in
+from x2sam.data.photos import PhotoFolder
+from x2sam.data.photos.shown import pairs
 from x2sam.masks import BoolMask
 from x2sam.results.result import Result
 
-LEAST = 0.01
-"""Part of a photo that a thing covers at least."""
 Row = tuple[float, float, float]
 """Score, IoU, and whether the thing is there."""
-
-
-def pairs(folder: PhotoFolder, count: int, seed: int) -> Iterator[tuple[Photo, list[tuple[str, Photo, int, bool]]]]:
-    """Photos, and of each the names to ask for with the photo and the segment that show one."""
-    rng = np.random.default_rng(seed)
-    photos = [p for p in folder.photos[: 8 * count] if p.names and folder.everywhere(p)]
-    shown: dict[str, list[tuple[Photo, int]]] = {}
-    for photo in photos:
-        area = photo.size[0] * photo.size[1]
-        for shape in photo.shapes:
-            if shape.single and shape.name in folder.everywhere(photo) and shape.area >= LEAST * area:
-                shown.setdefault(shape.name, []).append((photo, shape.id))
-    for photo in photos[:count]:
-        area, asked = photo.size[0] * photo.size[1], []
-        here = [n for n in photo.names if sum(s.area for s in photo.called(n)) >= LEAST * area]
-        here = [n for n in here if n in folder.everywhere(photo)]
-        for names, there in ((here, True), (folder.absent(photo), False)):
-            able = [n for n in names if any(p.id != photo.id for p, _ in shown.get(n, ()))]
-            if able:
-                name = able[rng.integers(len(able))]
-                sources = [(p, i) for p, i in shown[name] if p.id != photo.id]
-                asked.append((name, *sources[rng.integers(len(sources))], there))
-        if asked:
-            yield photo, asked
 
 
 def row_of(result: Result, truth: BoolMask, there: bool) -> Row:
@@ -97,28 +69,28 @@ def main() -> None:
     rows: dict[str, list[Row]] = {}
     near: list[bool] = []
     started = time.monotonic()
-    for photo, asked in pairs(folder, given.count, given.seed):
+    session, last = None, ""
+    for pair in pairs(folder, given.count, given.seed):
         if time.monotonic() - started > 60 * given.minutes:
             break
-        session = model.open(photo.pictures[0])
-        for name, source, segment, there in asked:
-            truth = mask_in(photo.ids(), [s.id for s in photo.called(name)]) if there else np.zeros(photo.size, bool)
-            box = bounds(mask_in(source.ids(), [segment]))
-            shown = model.examples([example(source.pictures[0], box=box)])
-            near.append(shown.things[0].words == name)
-            ways = {
-                "example": session.segment(like=shown, threshold=0.0),
-                "example, named": session.segment(name, like=shown, threshold=0.0),
-                "name": session.segment(name, threshold=0.0),
-            }
-            for way, result in ways.items():
-                rows.setdefault(way, []).append(row_of(result, truth, there))
-            middle = np.zeros(photo.size, bool)
-            height, width = photo.size
-            middle[height // 5 : -height // 5, width // 5 : -width // 5] = True
-            for way, mask in (("whole", np.ones_like(middle)), ("middle", middle)):
-                iou = float((mask & truth).sum() / (mask | truth).sum())
-                rows.setdefault(way, []).append((1.0, iou, float(there)))
+        if session is None or pair.photo.id != last:
+            session, last = model.open(pair.photo.pictures[0]), pair.photo.id
+        truth = pair.truth
+        shown = model.examples([example(pair.source.pictures[0], box=pair.box)])
+        near.append(shown.things[0].words == pair.name)
+        found = {
+            "example": session.segment(like=shown, threshold=0.0),
+            "example, named": session.segment(pair.name, like=shown, threshold=0.0),
+            "name": session.segment(pair.name, threshold=0.0),
+        }
+        for way, result in found.items():
+            rows.setdefault(way, []).append(row_of(result, truth, pair.there))
+        middle = np.zeros_like(truth)
+        height, width = truth.shape
+        middle[height // 5 : -height // 5, width // 5 : -width // 5] = True
+        for way, mask in (("whole", np.ones_like(truth)), ("middle", middle)):
+            iou = float((mask & truth).sum() / (mask | truth).sum())
+            rows.setdefault(way, []).append((1.0, iou, float(pair.there)))
     print(json.dumps({"asked": len(near), "of the nearest name": round(float(np.mean(near)), 3), "part": given.part}))
     for way, some in rows.items():
         print(json.dumps({"way": way, **{k: round(v, 3) for k, v in told(some, threshold).items()}}))

@@ -267,12 +267,13 @@ def test_limits_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_scores_are_calibrated_by_the_kind_of_their_conditions() -> None:
-    told = AnswerOptions(calibration=(("expressions", 2.0, -1.0),))
+    told = AnswerOptions(calibration=(("expressions/score", 2.0, -1.0),))
     scores = torch.tensor([[0.9], [0.0]])
     phrase, names = (presence.calibrated(scores, TASKS[n], told) for n in ("img_refseg", "img_genseg"))
     assert phrase[0].logit().item() == pytest.approx(torch.tensor(0.9).logit().item() / 2 - 1, abs=1e-4)
     assert phrase[1] == 0
     assert torch.equal(names, scores)
+    assert torch.equal(presence.calibrated(scores, TASKS["img_refseg"], told, "presence"), scores)
 
 
 def test_a_calibration_makes_sure_scores_come_true() -> None:

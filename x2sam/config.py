@@ -164,7 +164,8 @@ class X2SamConfig(PreTrainedConfig):
     grounded_threshold: float = 0.5
     """The same for every instance of what regions or examples show."""
     calibration: dict[str, list[float]] | None = None
-    """By kind of condition (`decoding.presence.kind_of`) the temperature and the bias of its scores' logits."""
+    """By kind of condition and what is told of it (``expressions/score``: a mask is right, ``expressions/presence``:
+    the thing is there; `decoding.presence`) the temperature and the bias of logits. Written by `train.ship`."""
     known_names: list[str] | None = None
     """Names by which a model that knows things by their looks asks for what examples show; None: regions are read."""
 

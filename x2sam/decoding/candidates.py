@@ -76,7 +76,7 @@ class AnswerOptions:
     grounded: float = 0.5
     """The default ``threshold`` of what regions or examples show."""
     calibration: tuple[tuple[str, float, float], ...] = ()
-    """Kind of condition, temperature and bias (`decoding.presence`); set from the model's configuration."""
+    """What is calibrated (``expressions/score``), temperature and bias; set from the model's configuration."""
     every: int = 1
     """Video: every so many frames are decoded; on those between them the masks are propagated."""
     per_frame: int | None = PER_FRAME

@@ -1,7 +1,7 @@
-"""How sure a model is that something is there at all, as a probability that can be believed.
+"""How sure a model is: that something is there at all (presence), and that a mask is right (score).
 
-A head that is trained to be right is surer than it is right. A temperature and a bias of its logits, fitted on held-out
-data for each kind of condition (`x2sam.train.calibration`), turn its scores into shares that come true.
+The two are not the same: a name may be there and its mask be wrong. A temperature and a bias of a score's logits,
+fitted on held-out data for each kind of condition (`x2sam.train.calibration`), turn it into a share that comes true.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ def kind_of(task: Task) -> str:
     return "objects" if task.one_region else task.conditions
 
 
-def calibrated(scores: Tensor, task: Task, options: AnswerOptions) -> Tensor:
-    """Scores 0 to 1 -> probabilities of being right; as they are where nothing was fitted for their kind."""
-    found = {kind: (temperature, bias) for kind, temperature, bias in options.calibration}.get(kind_of(task))
+def calibrated(scores: Tensor, task: Task, options: AnswerOptions, what: str = "score") -> Tensor:
+    """Scores 0 to 1 -> probabilities of ``what``; as they are where nothing was fitted for their kind."""
+    wanted = f"{kind_of(task)}/{what}"
+    found = {kind: (temperature, bias) for kind, temperature, bias in options.calibration}.get(wanted)
     if found is None or options.protocol == "released":
         return scores
     temperature, bias = found
@@ -44,5 +45,5 @@ def presence_of(
     if not conditions or not len(class_logits):
         return [0.0] * len(conditions)
     logits = torch.cat([class_logits[:, : len(conditions)], class_logits[:, -1:]], 1)
-    scores = calibrated(logits.float().softmax(-1)[:, :-1], task, options)
+    scores = calibrated(logits.float().softmax(-1)[:, :-1], task, options, "presence")
     return [float(score) for score in scores.amax(0)]
