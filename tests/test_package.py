@@ -22,7 +22,7 @@ ROOT = Path(x2sam.__file__).parent
 # fmt: off
 ORDER = [
     "version", "errors", "threads", "store", "names", "masks", "types", "tasks", "config",
-    "signatures", "media", "regions", "sam_prompts", "marks", "prompts", "requests", "vision", "processing",
+    "signatures", "media", "regions", "sam_prompts", "marks", "examples", "prompts", "requests", "vision", "processing",
     "model", "released", "checkpoints", "decoding", "results", "client",
     "tracking", "speed", "predictor", "bench", "annotate",
     "data", "metrics", "benchmarks", "evaluate",

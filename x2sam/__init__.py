@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from x2sam.config import X2SamConfig as X2SamConfig
     from x2sam.decoding.answer import AnswerOptions as AnswerOptions
     from x2sam.errors import X2SamError as X2SamError
+    from x2sam.examples import Examples as Examples
+    from x2sam.examples import example as example
     from x2sam.media.opening import open_media as open_media
     from x2sam.model.modeling import X2SamModel as X2SamModel
     from x2sam.predictor import X2Sam as X2Sam
@@ -26,12 +28,14 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "AnswerOptions": "x2sam.decoding.answer",
+    "Examples": "x2sam.examples",
     "Result": "x2sam.results.result",
     "Session": "x2sam.tracking.session",
     "X2Sam": "x2sam.predictor",
     "X2SamConfig": "x2sam.config",
     "X2SamModel": "x2sam.model.modeling",
     "X2SamProcessor": "x2sam.processing",
+    "example": "x2sam.examples",
     "open_media": "x2sam.media.opening",
     "X2SamError": "x2sam.errors",
     "TASKS": "x2sam.tasks",
@@ -42,6 +46,7 @@ _PUBLIC = {
 __all__ = [
     "TASKS",
     "AnswerOptions",
+    "Examples",
     "Prompt",
     "Region",
     "Result",
@@ -52,6 +57,7 @@ __all__ = [
     "X2SamModel",
     "X2SamProcessor",
     "__version__",
+    "example",
     "open_media",
 ]
 

@@ -21,22 +21,29 @@ from x2sam.commands.usage import (
     Changes,
     Device,
     DType,
+    Everything,
     Formats,
     Inputs,
+    LeastArea,
+    Like,
     MainForm,
     Masks,
     MaybeNumber,
     MaybeText,
     MaybeTexts,
     Model,
+    MostObjects,
     Out,
     Points,
     Prompts,
     Quiet,
+    Same,
     Scribbles,
     TaskName,
     Threads,
+    Unlike,
     Verbose,
+    Within,
 )
 from x2sam.data.cli import app as data
 from x2sam.errors import MissingExtraError, X2SamError
@@ -79,6 +86,13 @@ def segment(
     scribble: Scribbles = None,
     mask: Masks = None,
     frame: Annotated[int, typer.Option(help="Frame of the video that the regions are on.")] = 0,
+    like: Like = None,
+    unlike: Unlike = None,
+    same: Same = "kind",
+    everything: Everything = False,
+    max_objects: MostObjects = None,
+    min_area: LeastArea = 0,
+    within: Within = None,
     task: TaskName = None,
     out: Out = None,
     format: Formats = None,
@@ -107,6 +121,7 @@ def segment(
     """Segment images and videos. The task is inferred from what is given."""
     use_threads(threads)
     from x2sam.commands import runner
+    from x2sam.regions import parse_box
     from x2sam.speed import read_changes
 
     shapes = {"point": point, "box": box, "scribble": scribble, "mask": mask}
@@ -117,8 +132,13 @@ def segment(
         runner.Settings(
             *(model, device, dtype, task, kind, fps, frame, identity, out, tuple(format or ()), overwrite),
             *(read_changes(settings), quiet, verbose, save_state, resume),
+            *(tuple(like or ()), tuple(unlike or ()), same, everything),
         ),
-        {"threshold": threshold, "mask_threshold": mask_threshold, "form": form, "protocol": protocol, "every": every},
+        {
+            **{"threshold": threshold, "mask_threshold": mask_threshold, "form": form, "protocol": protocol},
+            **{"every": every, "max_objects": max_objects, "min_area": min_area},
+            "within": parse_box(within) if within else None,
+        },
         COMMANDS,
         dry_run,
     )

@@ -161,6 +161,13 @@ class X2SamConfig(PreTrainedConfig):
     """What a phrase that a clip has not shown yet must score at least: the best of many frames misleads more easily."""
     object_threshold: float = 0.5
     """The same for an object that a region shows, frame by frame."""
+    grounded_threshold: float = 0.5
+    """The same for every instance of what regions or examples show."""
+    calibration: dict[str, list[float]] | None = None
+    """By kind of condition and what is told of it (``expressions/score``: a mask is right, ``expressions/presence``:
+    the thing is there; `decoding.presence`) the temperature and the bias of logits. Written by `train.ship`."""
+    known_names: list[str] | None = None
+    """Names by which a model that knows things by their looks asks for what examples show; None: regions are read."""
 
     # --- losses ------------------------------------------------------------------------------------------------
     class_weight: float = 2.0

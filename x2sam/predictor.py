@@ -19,7 +19,9 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from x2sam.config import WEIGHTS, X2SamConfig
+from x2sam.decoding.presence import presence_of
 from x2sam.errors import CheckpointError, InputError
+from x2sam.examples import Examples
 from x2sam.media.opening import Clip, Source, open_media, open_pushed
 from x2sam.model.modeling import X2SamModel
 from x2sam.model.precision import check_dtype
@@ -31,6 +33,7 @@ from x2sam.results.result import Result
 from x2sam.speed import keep_memory_levels, set_image_size
 from x2sam.tracking.association import Hungarian
 from x2sam.tracking.engine import MAX_NEW_TOKENS, autocast
+from x2sam.tracking.exemplars import read
 from x2sam.tracking.frame_step import candidates_of, mask_on, segments_of
 from x2sam.tracking.objects import ObjectManager
 from x2sam.tracking.session import Session, answer_options
@@ -174,14 +177,23 @@ class X2Sam:
             prompt: a phrase, a question, a list of category names; None describes the image with masks.
             regions: points, boxes, scribbles, polygons, masks (`requests.make_request` lists the forms).
             task: a name of the task table; None infers it from what is given.
-            options: `AnswerOptions` (``threshold``, ``mask_threshold``, ``top_k``, ``form``, ...), ``on_text``,
-                ``max_new_tokens``.
+            options: ``like``: what to find, shown in other media: `x2sam.example` or several, `Examples`, or the path
+                of a saved set; ``unlike``: examples of what is not meant; ``same``: ``"kind"``, every such thing, or
+                ``"object"``, that very one; ``prompt`` may name them then. ``everything``: masks of all there is,
+                without a prompt; names then name them. `AnswerOptions` (``threshold``, ``mask_threshold``,
+                ``max_objects``, ``min_area``, ``within``, ``form``, ...), ``on_text``, ``max_new_tokens``.
 
         Returns:
             A `Result` (of a list: a list of them): text and segments; ``result.found`` is False where nothing of what
             was asked for is there.
         """
         if isinstance(image, (list, tuple)):
+            if options.get("like") is not None:  # read once for all of them
+                if not isinstance(options["like"], Examples):
+                    options["like"] = self._examples(options["like"], options.pop("unlike", ()))
+                return [self.segment(one, prompt, regions, task, **options) for one in image]
+            if options.get("everything"):
+                return [self.segment(one, prompt, regions, task, **options) for one in image]
             if regions is not None and (not isinstance(regions, (list, tuple)) or len(regions) != len(image)):
                 raise InputError(f"Got regions for a list of {len(image)} images", "a list with an entry for each")
             each: Any = prompt if _each(prompt, len(image)) else None
@@ -193,6 +205,16 @@ class X2Sam:
                 results += self.segment_batch(image[part], asked, task, marks, **options)
             return results
         return self.open(image).segment(prompt, regions, task, **options)
+
+    def examples(self, like: Any, unlike: Any = ()) -> Examples:
+        """Read examples once, to be used as ``like`` on any number of media, and to be saved.
+
+        like, unlike: `example` or several of what is meant, and of what is not. Those of one name are one thing.
+        """
+        return read(self.model, self.processor, like, unlike)
+
+    def _examples(self, like: Any, unlike: Any) -> Examples:
+        return Examples.load(like) if isinstance(like, (str, Path)) else self.examples(like, unlike)
 
     def track(
         self,
@@ -254,7 +276,7 @@ class X2Sam:
         marked = regions if regions is not None else [None] * len(clips)
         asked = [make_request(c, p, r, task) for c, p, r in zip(clips, prompts, marked, strict=True)]
         chosen = answer_options(options, self.config)
-        if not asked or len({r.task for r in asked}) > 1 or asked[0].task.generates or any(r.nothing for r in asked):
+        if not asked or len({r.task for r in asked}) > 1 or asked[0].task.generates or any(r.single for r in asked):
             return [
                 self.open(c).segment(r.prompt, task=r.task.name, max_new_tokens=max_new_tokens, **options)
                 for c, r in zip(clips, asked, strict=True)
@@ -282,7 +304,8 @@ class X2Sam:
                 request.task, conditions, chosen, prediction, clip.size, row, prompt_masks=prompt_masks
             )
             ids = Hungarian(objects).step(candidates, prediction.queries[row].float())
-            frame = FrameResult(0, None, *clip.size, tuple(segments_of(candidates, ids, conditions, 0)))
+            sure = dict(enumerate(presence_of(request.task, prediction.class_logits[row], conditions, chosen)))
+            frame = FrameResult(0, None, *clip.size, tuple(segments_of(candidates, ids, conditions, 0)), sure)
             results.append(Result(request.task.name, "", (frame,), request.prompt, clip))
         return results
 

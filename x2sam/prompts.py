@@ -111,11 +111,12 @@ def conversation(
 def check(task: Task, prompt: Prompt) -> None:
     """Raise InputError unless ``prompt`` has just what ``task`` needs."""
     texts = [c for c in prompt.conditions if c.text]
+    marked = [c for c in prompt.conditions if c.region or c.example]
     wants = {
         "categories": ("category names", texts),
         "expressions": ("a phrase", texts),
         "questions": ("a question", texts),
-        "regions": ("a point, box, scribble or mask", prompt.regions),
+        "regions": ("a point, box, scribble, mask or example", marked),
     }.get(task.conditions)
     if wants is not None and (not wants[1] or len(wants[1]) != len(prompt.conditions)):
         raise InputError(f"Got no {wants[0]} for {task.name}", f"{wants[0]}, since that is what {task.title} answers")
@@ -169,9 +170,10 @@ def _tidy(text: str, before: str) -> str:
 
 
 def _marked(task: Task, condition: Condition) -> str:
-    if condition.region is not None:
+    shown = condition.example
+    if condition.region is not None or (shown is not None and not shown.words):
         return f"{PHRASE_START}{REGION}{PHRASE_END}"
-    text = clean(condition.text or "")
+    text = clean(shown.words if shown is not None else condition.text or "")
     if not text:
         raise InputError(f"Got the empty phrase {condition.text!r} for {task.name}", "words")
     return f"{PHRASE_START}{text if task.prompt == 'question' else text.lower()}{PHRASE_END}"

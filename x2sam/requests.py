@@ -69,8 +69,20 @@ class Request:
         """Regions were given, and they are none: there is nothing to look for."""
         return self.task.conditions == "regions" and not self.prompt.conditions
 
+    @property
+    def single(self) -> bool:
+        """It is answered by itself rather than in a batch: it marks nothing, or what it marks lies in other media."""
+        return self.nothing or any(condition.example is not None for condition in self.prompt.conditions)
 
-def make_request(clip: Clip, prompt: Any = None, regions: Any = None, task: str | None = None) -> Request:
+
+def make_request(
+    clip: Clip,
+    prompt: Any = None,
+    regions: Any = None,
+    task: str | None = None,
+    examples: tuple[Condition, ...] = (),
+    same: str = "kind",
+) -> Request:
     """Understand what is asked.
 
     Args:
@@ -88,8 +100,21 @@ def make_request(clip: Clip, prompt: Any = None, regions: Any = None, task: str 
             a question         reasoning
             a phrase           referring
             nothing            grounded caption
+            examples           grounded: all of the kind; or, for the same object, as regions
             ================== ============================================
+        examples: things that are shown in other media (`x2sam.examples`), in place of prompt and regions.
+        same: ``kind`` or ``object``: what an example means.
     """
+    if examples:
+        if same not in ("kind", "object"):
+            raise InputError(f"Got same={same!r}", "'kind' (all that are like it) or 'object' (that very one)")
+        if regions is not None:
+            raise InputError("Got regions beside examples", "one of them", "Ask twice on one session: model.open(...)")
+        row = _row(clip, "", True, task, one_region=same == "object")
+        if row.conditions != "regions":
+            raise InputError(f"Got examples for {row.name}", "a task for regions, or none")
+        check(row, Prompt(examples))
+        return Request(row, Prompt(examples))
     if not isinstance(prompt, Prompt):
         prompt = _words(prompt)
         marked = tuple(Condition(region=r) for r in read_regions(regions, clip.size))
@@ -127,7 +152,7 @@ def _word(text: Any) -> str:
     return str(text).encode("utf-8", "replace").decode()
 
 
-def _row(clip: Clip, prompt: Any, marked: bool, task: str | None) -> Task:
+def _row(clip: Clip, prompt: Any, marked: bool, task: str | None, one_region: bool = True) -> Task:
     media = clip.kind
     if task is not None:
         row = get_task(task)
@@ -139,7 +164,7 @@ def _row(clip: Clip, prompt: Any, marked: bool, task: str | None) -> Task:
             )
         return row
     if marked:
-        wanted = {"conditions": "regions", "one_region": True}
+        wanted = {"conditions": "regions", "one_region": one_region}
     elif prompt is None:
         wanted = {"conditions": "answer"}
     elif not isinstance(prompt, str):

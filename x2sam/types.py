@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -37,13 +37,34 @@ class Region:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """What a thing is like by examples in other media, as one model has read them (`x2sam.tracking.exemplars`)."""
+
+    name: str | None = None
+    """What the user calls it."""
+    words: str = ""
+    """What it is put to the language side as: its name or the nearest one known; empty where regions speak for it."""
+    embedding: Any = field(default=None, repr=False)
+    """``[tokens, D_llm]``: stands where the region of the same medium would; None where ``words`` do."""
+    look: Any = field(default=None, repr=False)
+    """``[R]``: what it has beyond the average, to the recognition features; None where there are none."""
+    details: Any = field(default=None, repr=False)
+    """``[n, D]``: what each example looks like up close (`FrameFeatures.descriptors`)."""
+    rivals: Any = field(default=None, repr=False)
+    """``[k, R]``: looks of what is not meant."""
+    rival_details: Any = field(default=None, repr=False)
+    """``[k, D]``: the same up close."""
+
+
+@dataclass(frozen=True)
 class Condition:
-    """What the decoder matches its queries against: a phrase (category, expression, question) or a region."""
+    """What the decoder matches its queries against: a phrase, a region of the medium, or examples in other media."""
 
     text: str | None = None
     region: Region | None = None
     is_thing: bool = True
     """Things have instances; stuff (sky, grass) is one segment however many pieces it has."""
+    example: Shown | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -63,7 +84,7 @@ class Prompt:
     def labels(self) -> tuple[str, ...]:
         """A name for each condition, for people."""
         return tuple(
-            c.text or (c.region.name if c.region and c.region.name else f"region {i + 1}")
+            c.text or (c.region.name if c.region and c.region.name else f"{'region' if c.region else 'thing'} {i + 1}")
             for i, c in enumerate(self.conditions)
         )
 
@@ -195,6 +216,8 @@ class FrameResult(Arrays):
     height: int
     width: int
     segments: tuple[Segment, ...] = ()
+    presence: Mapping[int, float] = field(default_factory=dict)
+    """By condition, how sure it is that it is there (0 to 1), whether or not a segment was given."""
 
     @property
     def _size(self) -> tuple[int, int]:

@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from x2sam.errors import InputError, X2SamError
+from x2sam.examples import Example, Examples, parse_example
 from x2sam.media.opening import ENDINGS, FILMS, Clip, open_media
 from x2sam.regions import parse_box, parse_points
 from x2sam.requests import Request, listed, make_request
 from x2sam.tasks import get_task
+from x2sam.types import Condition, Shown
 
 CHOICES = {
     "form": ("panoptic", "instance", "semantic"),
     "protocol": ("public", "released"),
     "identity": ("x2sam", "released"),
     "kind": (None, "image", "video"),
+    "same": ("kind", "object"),
 }
 """Options that take one of a few words."""
 NEAR = 0.75
@@ -50,6 +53,11 @@ class Settings:
     """File that the running state of a video is written to at its end."""
     resume: str | None = None
     """File with such a state, from which is gone on."""
+    like: tuple[str, ...] = ()
+    """Examples of what to find, or the path of a saved set."""
+    unlike: tuple[str, ...] = ()
+    same: Any = "kind"
+    everything: bool = False
 
 
 # --- which words are media ----------------------------------------------------------------------------------------
@@ -141,7 +149,10 @@ def check_options(shapes: Mapping[str, Sequence[str]], settings: Settings, optio
     """Raise InputError for whatever is wrong without looking at a medium: task, shapes, files, numbers."""
     if settings.task is not None:
         get_task(settings.task)
-    for name, value in {**options, "kind": settings.kind, "identity": settings.identity}.items():
+    for name, value in {
+        **options,
+        **{"kind": settings.kind, "identity": settings.identity, "same": settings.same},
+    }.items():
         if name in CHOICES and value not in CHOICES[name]:
             near = difflib.get_close_matches(str(value), [c for c in CHOICES[name] if c], n=1)
             known = ", ".join(c for c in CHOICES[name] if c)
@@ -150,6 +161,10 @@ def check_options(shapes: Mapping[str, Sequence[str]], settings: Settings, optio
             raise InputError(f"Got {name} {value}", "a number from 0 to 1")
     if settings.frame < 0:
         raise InputError(f"Got --frame {settings.frame}", "a number of a frame, from 0")
+    for one in (*(read_like(settings.like) or ()), *map(parse_example, settings.unlike)):
+        one.open()
+    if settings.unlike and not settings.like:
+        raise InputError("Got --unlike without --like", "what is meant beside what is not")
     parse_points(shapes.get("point", ()))
     for text in shapes.get("box", ()):
         parse_box(text)
@@ -171,6 +186,14 @@ def read_shapes(shapes: Mapping[str, Sequence[str]], frame: int) -> list[dict[st
     return regions
 
 
+def read_like(texts: Sequence[str]) -> list[Example] | None:
+    """Examples of the command line; None for the path of a saved set, which is read with the model."""
+    if len(texts) == 1 and "=" not in texts[0]:
+        Examples.load(texts[0])
+        return None
+    return [parse_example(text) for text in texts]
+
+
 def read_prompts(prompts: Sequence[str], task: str | None, marked: bool) -> str | list[str] | None:
     """A phrase, a question, or names: several words, or one with commas (as on the page)."""
     if len(prompts) != 1:
@@ -187,6 +210,11 @@ def understand(
     """Open a file and understand what is asked of it. Raises X2SamError."""
     check_missing(source)
     clip = open_media(source, kind=settings.kind, fps=settings.fps)  # type: ignore[arg-type]
+    if settings.like:
+        shown = (Condition(example=Shown()),)
+        return clip, make_request(
+            clip, None, read_shapes(shapes, settings.frame) or None, settings.task, shown, settings.same
+        )
     return clip, make_request(clip, prompt, read_shapes(shapes, settings.frame) or None, settings.task)
 
 

@@ -23,11 +23,13 @@ from x2sam.commands.inputs import (
     describe,
     elsewhere,
     problem_of,
+    read_like,
     read_prompts,
     read_shapes,
     split_inputs,
 )
 from x2sam.errors import CheckpointError, DataError, InputError, X2SamError
+from x2sam.examples import parse_example
 from x2sam.media.opening import Clip, open_media
 from x2sam.names import cache_folder
 from x2sam.requests import guess
@@ -78,7 +80,8 @@ def segment(
     commands: names of commands, one of which may have been meant. dry: say what each input would be taken for.
     """
     console.quiet = settings.quiet
-    asked = bool(prompts or any(shapes.values()) or settings.task or settings.resume)
+    shown = bool(settings.like or settings.everything)
+    asked = bool(prompts or any(shapes.values()) or settings.task or settings.resume or shown)
     media, trailing = split_inputs(words, asked)
     if (settings.resume or settings.save_state) and len(media) > 1:
         raise InputError(f"Got {len(media)} inputs with a saved state", "one video")
@@ -98,6 +101,11 @@ def segment(
     failed = sum(map(bool, problems.values()))
     report = _Report()
     predictor = report.load(settings) if failed < len(problems) else None
+    if predictor is not None and settings.like:
+        like: Any = read_like(settings.like) or settings.like[0]
+        if isinstance(like, list):  # read once for all inputs
+            like = predictor.examples(like, [parse_example(text) for text in settings.unlike])
+        options = {**options, "like": like, "same": settings.same}
     with _progress() as progress:
         row = progress.add_task("inputs", total=len(media), unit="inputs") if len(media) > 1 else None
         for source in media:
@@ -171,15 +179,22 @@ def _segment_one(
     session = predictor.open(open_media(source, kind=settings.kind, fps=settings.fps))  # type: ignore[arg-type]
     plan = outputs.plan(session.clip)
     regions = read_shapes(shapes, settings.frame)
-    if settings.resume is not None:
-        track = session.restore(settings.resume)
+    interrupted = False
+    if settings.everything and session.clip.kind == "image":
+        result = session.segment(prompt, regions or None, settings.task, everything=True, **options)
+        report.saw(session)
+        report.frame()
     else:
-        track = session.track(prompt, regions or None, settings.task, identity=settings.identity, **options)
-    report.saw(session)
-    interrupted = _run_through(track, session.clip, report, progress)
-    if settings.save_state is not None:
-        track.save(settings.save_state)
-    result = track.done
+        if settings.resume is not None:
+            track = session.restore(settings.resume)
+        else:
+            about = {"identity": settings.identity, "everything": settings.everything, **options}
+            track = session.track(prompt, regions or None, settings.task, **about)
+        report.saw(session)
+        interrupted = _run_through(track, session.clip, report, progress)
+        if settings.save_state is not None:
+            track.save(settings.save_state)
+        result = track.done
     if settings.verbose:
         _say(f"{source}: taken for {session.clip.kind}, {result.task}, {prompt!r}")
     written = outputs.write(result, plan)
@@ -192,6 +207,7 @@ def _segment_one(
         "found": result.found,
         "frames": len(result.frames),
         "objects": _objects(result),
+        **({"presence": {n: round(p, 4) for n, p in result.presence.items()}} if result.presence else {}),
         "outputs": [str(path) for path in written],
         **({"interrupted": True} if interrupted else {}),
     }

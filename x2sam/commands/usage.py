@@ -77,6 +77,19 @@ Points = Annotated[MaybeTexts, typer.Option(help="x,y of the object; x,y,- says:
 Boxes = Annotated[MaybeTexts, typer.Option(help="x0,y0,x1,y1 around an object. Repeat for more objects.")]
 Scribbles = Annotated[MaybeTexts, typer.Option(help="Picture whose drawn pixels mark an object.")]
 Masks = Annotated[MaybeTexts, typer.Option(help="Picture (or DAVIS palette) with the object's mask.")]
+Like = Annotated[
+    MaybeTexts,
+    typer.Option(
+        help="What to find, shown elsewhere: photo.jpg:box=10,10,90,80 (or point=, mask=, scribble=; also :frame=, "
+        ":name=), or a saved set. Repeat for more examples."
+    ),
+]
+Unlike = Annotated[MaybeTexts, typer.Option(help="What is not meant, in the same form.")]
+Same = Annotated[str, typer.Option(help="Of examples: kind (all that are like it) or object (that very one).")]
+Everything = Annotated[bool, typer.Option("--everything", help="Masks of all there is, without a prompt.")]
+MostObjects = Annotated[MaybeCount, typer.Option("--max-objects", help="Most segments of each thing, the surest.")]
+LeastArea = Annotated[int, typer.Option("--min-area", help="Pixels that a segment covers at least.")]
+Within = Annotated[MaybeText, typer.Option(help="x0,y0,x1,y1: nothing outside of this box is answered.")]
 TaskName = Annotated[
     MaybeText, typer.Option(help="A row of: x2sam tasks. Inferred if left out.", autocompletion=_complete_tasks)
 ]

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from x2sam.decoding.candidates import AnswerOptions, Candidate, FrameLogits, Size, rules_of
+from x2sam.decoding.limits import limited
 from x2sam.decoding.objects import best
 from x2sam.decoding.panoptic import instances, panoptic, semantic
+from x2sam.decoding.presence import calibrated
 from x2sam.errors import InputError
 from x2sam.masks import BoolMask
 from x2sam.tasks import Task
@@ -52,14 +54,16 @@ def answer_frame(
     _check(task, class_logits, mask_logits, size, conditions)
     if not conditions or not len(class_logits):
         return []
-    scores = class_logits.float().softmax(-1)[:, : len(conditions)].cpu()
+    scores = calibrated(class_logits.float().softmax(-1)[:, : len(conditions)].cpu(), task, options)
     rules = rules_of(task, options)
     frame = FrameLogits(scores, mask_logits.float(), size, task, conditions, options, rules, input_size, scaled_size)
     if task.answer == "generic":
-        return {"panoptic": panoptic, "semantic": semantic, "instance": instances}[options.form](frame)
-    if task.answer == "instances":
-        return instances(frame)
-    return best(frame, prompt_masks, recent, seen, carried)
+        found = {"panoptic": panoptic, "semantic": semantic, "instance": instances}[options.form](frame)
+    elif task.answer == "instances":
+        found = instances(frame)
+    else:
+        found = best(frame, prompt_masks, recent, seen, carried)
+    return limited(found, options)
 
 
 def _check(task: Task, class_logits: Tensor, mask_logits: Tensor, size: Size, conditions: Sequence[Condition]) -> None:

@@ -52,6 +52,12 @@ class AnswerOptions:
     """Panoptic: the share of its own mask that a segment must keep against surer ones."""
     top_k: int | None = None
     """Most segments of the instance forms; None: as many as there are queries."""
+    max_objects: int | None = None
+    """Most segments of one condition, the surest; None: all."""
+    min_area: int = 0
+    """Pixels that a segment covers at least."""
+    within: tuple[float, float, float, float] | None = None
+    """A box ``x0, y0, x1, y1`` of the medium, in pixels: nothing outside of it is answered."""
     alternatives: int = 1
     """Most answers to one click, surest first: it may mean a part, an object or a group."""
     overlap: Literal["allow", "forbid"] | None = None
@@ -67,6 +73,10 @@ class AnswerOptions:
     """The same for a phrase that a clip has not shown yet, where it is higher."""
     object_presence: float = 0.5
     """The default ``threshold`` of single objects."""
+    grounded: float = 0.5
+    """The default ``threshold`` of what regions or examples show."""
+    calibration: tuple[tuple[str, float, float], ...] = ()
+    """What is calibrated (``expressions/score``), temperature and bias; set from the model's configuration."""
     every: int = 1
     """Video: every so many frames are decoded; on those between them the masks are propagated."""
     per_frame: int | None = PER_FRAME
@@ -80,6 +90,15 @@ class AnswerOptions:
                 raise InputError(f"Got {name}={value!r}", "a probability between 0 and 1")
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"Got top_k={self.top_k}", "1 or more, or None for no limit")
+        if self.max_objects is not None and (not isinstance(self.max_objects, int) or self.max_objects < 1):
+            raise InputError(f"Got max_objects={self.max_objects!r}", "1 or more, or None for no limit")
+        if not isinstance(self.min_area, int) or self.min_area < 0:
+            raise InputError(f"Got min_area={self.min_area!r}", "a number of pixels, from 0")
+        if self.within is not None:
+            box = tuple(map(float, self.within)) if isinstance(self.within, (list, tuple)) else ()
+            if len(box) != 4 or not (box[0] < box[2] and box[1] < box[3]):
+                raise InputError(f"Got within={self.within!r}", "a box x0, y0, x1, y1 with x0 < x1 and y0 < y1")
+            object.__setattr__(self, "within", box)
         if not isinstance(self.alternatives, int) or self.alternatives < 1:
             raise InputError(f"Got alternatives={self.alternatives}", "1 or more")
         if not isinstance(self.every, int) or self.every < 1:
@@ -160,6 +179,8 @@ def rules_of(task: Task, options: AnswerOptions) -> Rules:
         if task.answer == "best":
             rules = replace(rules, threshold=options.object_presence if task.one_region else options.presence)
             rules = replace(rules, arrival=options.arrival if task.media == "video" and not task.one_region else 0.0)
+        if task.answer == "instances":
+            rules = replace(rules, threshold=options.grounded)
         if task.answer == "generic" and options.form == "panoptic":
             rules = replace(rules, duplicates=PANOPTIC_DUPLICATES)
         if task.one_region:

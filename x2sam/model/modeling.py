@@ -208,6 +208,7 @@ class X2SamModel(Started, PreTrainedModel):
         region_masks: Tensor | None = None,
         region_frames: Tensor | None = None,
         region_features: FrameFeatures | None = None,
+        region_embeddings: Tensor | None = None,
         condition_ids: Tensor | None = None,
         prefix: Prefix | None = None,
         max_new_tokens: int = 0,
@@ -225,6 +226,7 @@ class X2SamModel(Started, PreTrainedModel):
             region_masks: ``[N, image_size, image_size]`` bool, all regions of the batch in order of their slots.
             region_frames: ``[N]``, the row of ``region_features`` each region was drawn on.
             region_features: the frames that carry regions, encoded.
+            region_embeddings: ``[N, tokens, D]``, in place of those three: regions of other media (examples).
             condition_ids: ``[B, L]``; None finds them between the markers.
             prefix: the beginning of ``input_ids``, read before (`read_prefix`); then B = 1 and pixels are not needed.
             max_new_tokens: greater than 0 lets the model answer in its own words; then B = 1.
@@ -232,7 +234,7 @@ class X2SamModel(Started, PreTrainedModel):
             conditions_in_answer: conditions are what the answer, rather than the prompt, puts between the markers.
             speaks: the states that words are made of are wanted, too, for a loss.
         """
-        regions = examples = None
+        regions, examples = region_embeddings, None
         if region_masks is not None and len(region_masks):
             if region_features is None or region_frames is None:
                 raise InputError("Got region masks alone", "region_features and region_frames with them")

@@ -23,6 +23,8 @@ EVIDENCE = 4
 """Numbers of `Recognition.evidence`."""
 COMMON = 128
 """Numbers that a look and a picture are compared in, at most, to tell whether one belongs to the other."""
+CLEAR = 4.0
+"""Logits below zero that what is not meant is answered at least."""
 
 
 class Recognition(nn.Module):
@@ -52,11 +54,14 @@ class Recognition(nn.Module):
         """``[..., M]`` -> unit vectors and their level ``[..., R + 1]``."""
         return torch.cat([F.normalize(self.look(meanings), dim=-1), self.level(meanings)], -1)
 
+    def mean_of(self, features: Tensor, masks: Tensor) -> Tensor:
+        """Features ``[N, R, h, w]`` under masks ``[N, H, W]`` -> their means ``[N, R]``."""
+        cover = F.adaptive_avg_pool2d(masks[:, None].to(features.dtype), features.shape[-2:])  # [N, 1, h, w]
+        return (features * cover).sum((2, 3)) / cover.sum((2, 3)).clamp_min(1e-6)
+
     def looks_of(self, features: Tensor, masks: Tensor) -> Tensor:
         """Examples: features ``[N, R, h, w]`` under masks ``[N, H, W]`` -> ``[N, R + 1]``, as `looks`."""
-        cover = F.adaptive_avg_pool2d(masks[:, None].to(features.dtype), features.shape[-2:])  # [N, 1, h, w]
-        mean = (features * cover).sum((2, 3)) / cover.sum((2, 3)).clamp_min(1e-6)
-        unit = F.normalize(mean - self.centre, dim=-1)
+        unit = F.normalize(self.mean_of(features, masks) - self.centre, dim=-1)
         return torch.cat([unit, self.level.bias.expand(len(unit), 1).to(unit)], -1)
 
     def forward(self, looks: Tensor, features: Tensor) -> Tensor:
@@ -111,3 +116,18 @@ class Recognition(nn.Module):
 def pooled(features: Tensor) -> Tensor:
     """Features ``[B, R, h, w]`` of pictures -> their mean and their strongest ``[B, 2 * R]``."""
     return torch.cat([features.mean((2, 3)), features.amax((2, 3))], -1)
+    def unlike(self, look: Tensor, mean: Tensor, rivals: Tensor) -> Tensor:
+        """A look ``[R + 1]`` that answers to a thing (mean features ``[R]``) as before, and not to rivals ``[k, R]``.
+
+        What a rival has beyond the thing is taken off, as far as it takes for the rival to be answered as much below
+        zero as the thing is above, and by `CLEAR` logits at least.
+        """
+        unit, level = look[:-1], look[-1]
+        ours = self.scale * (unit @ mean - level)
+        for rival in rivals:
+            beyond = rival - mean
+            length = beyond.norm().clamp_min(1e-6)
+            theirs = self.scale * (unit @ rival - level)
+            excess = (theirs + ours.clamp_min(CLEAR)).clamp_min(0) / (self.scale * length)
+            unit, level = unit - excess * beyond / length, level - excess * (beyond / length) @ mean
+        return torch.cat([unit, level[None]])

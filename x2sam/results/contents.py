@@ -71,6 +71,34 @@ class Contents(Arrays):
         """Whether anything of what was asked for is there."""
         return bool(self.segments)
 
+    @cached_property
+    def presence(self) -> dict[str, float]:
+        """By name, how sure it is that the thing is there: a probability, in a film that of the surest frame.
+
+        It is told for what was not found as well; `FrameResult.presence` says it frame by frame.
+        """
+        sure: dict[str, float] = {}
+        for frame in self.frames:
+            for condition, probability in frame.presence.items():
+                if condition < len(self.prompt.labels):
+                    name = self.prompt.labels[condition]
+                    sure[name] = max(probability, sure.get(name, 0.0))
+        return sure
+
+    @cached_property
+    def appearances(self) -> dict[str, list[tuple[int, int]]]:
+        """By name, the first and the last frame of every time that it was to be seen; none of what was not found."""
+        seen: dict[str, list[tuple[int, int]]] = {name: [] for name in self.prompt.labels}
+        before: set[str] = set()
+        for at, frame in enumerate(self.frames):
+            here = {segment.label for segment in frame.segments}
+            for name in sorted(here):
+                spans = seen.setdefault(name, [])
+                start = spans.pop()[0] if name in before and at and spans else frame.index
+                spans.append((start, frame.index))
+            before = here
+        return seen
+
     def frame(self, index: int) -> FrameResult:
         """The result of the frame with this index in the medium."""
         for frame in self.frames:
@@ -138,6 +166,7 @@ class Contents(Arrays):
             "found": self.found,
             "media": {"name": self.clip.name, "kind": self.clip.kind, "height": height, "width": width},
             "prompt": {"labels": list(self.prompt.labels), "text": self.prompt.text},
+            "presence": {name: round(p, 4) for name, p in self.presence.items()},
             "frames": [frame_dict(frame) for frame in self.frames],
             "warnings": list(self.clip.warnings),
         }

@@ -87,8 +87,12 @@ async def segment(request: Request) -> Answer:
             raise TooLarge(
                 f"Got a clip of {upload.length} frames", f"at most {state.limits.inline_frames}", "Open a session"
             )
-        asked = await aside(request, prepare, body, upload, state.limits)
-        steps = segmenting(state.predictor, upload, asked, body, state.limits)
+        shown = await aside(request, schemas.examples, body, state.limits)
+        if shown or body.everything:
+            steps = whole(showing(state.predictor, upload, body, shown, state.limits))
+        else:
+            asked = await aside(request, prepare, body, upload, state.limits)
+            steps = segmenting(state.predictor, upload, asked, body, state.limits)
         *_, result = await outcome(request, state.worker.submit(client_of(request.scope), steps))
         return await aside(request, schemas.answer_out, result, upload, body.masks, body.overlay)
 
@@ -119,6 +123,19 @@ def segmenting(
         return (yield from segmented(session, asked, max_new_tokens=tokens, **options))
 
     return whole(run())
+
+
+def showing(
+    predictor: X2Sam, upload: Upload, body: schemas.Asking, shown: dict[str, Any], limits: Limits
+) -> Generator[Any, None, Result]:
+    """The steps that answer by examples, or with everything."""
+    session, options = predictor.open(upload.open()), body.options.model_dump()
+    words, regions = schemas.words(body, limits), schemas.shapes(body, upload, limits)
+    if body.everything:
+        yield from ()
+        return session.segment(words, regions, body.task, everything=True, **shown, **options)
+    track = yield from session.tracking(words, regions, body.task, **shown, **options)
+    return (yield from through(track))
 
 
 def segmented(session: Session, asked: asking.Request, **options: Any) -> Generator[Any, None, Result]:
@@ -203,21 +220,30 @@ async def prompt(request: Request, id: str, body: PromptIn) -> Answer:
     opened, limits = opened_of(request, id), request.app.state.limits
     schemas.check_frame(body.frame, opened.upload)
     words, regions = schemas.words(body, limits), await aside(request, schemas.shapes, body, opened.upload, limits)
-    steps = change_track(opened, body, words, regions, length(body, limits))
+    if body.everything:
+        raise InputError("Got everything for a session", "a prompt", "POST /v1/segment")
+    shown = await aside(request, schemas.examples, body, limits)
+    steps = change_track(opened, body, words, regions, length(body, limits), shown)
     *_, (track, frames) = await outcome(request, opened.change(steps))
     result = replace(track.done, frames=tuple(frames))
     return await aside(request, schemas.answer_out, result, opened.upload, body.masks)
 
 
 def change_track(
-    opened: Opened, body: PromptIn, words: Any, regions: Any, tokens: int
+    opened: Opened, body: PromptIn, words: Any, regions: Any, tokens: int, shown: dict[str, Any]
 ) -> Generator[Any, None, tuple[Track, Any]]:
     """Do what a prompt says; returns the track, and the frames that are done and changed."""
     if body.action == "start" or (body.action == "add" and opened.track is None):
         if regions is not None and body.frame is not None:
             regions = [{"frame": body.frame, **region} for region in regions]
         track = yield from opened.session.tracking(
-            words, regions, body.task, identity=body.identity, max_new_tokens=tokens, **body.options.model_dump()
+            words,
+            regions,
+            body.task,
+            identity=body.identity,
+            max_new_tokens=tokens,
+            **shown,
+            **body.options.model_dump(),
         )
         opened.track = track
         return track, (yield from through(track)).frames if opened.upload.kind == "image" else ()
@@ -225,7 +251,7 @@ def change_track(
     if body.action == "add":
         own = body.options.model_dump(exclude_unset=True)
         changes = yield from track.adding(
-            words, regions, body.task, body.frame, body.backward, body.until, max_new_tokens=tokens, **own
+            words, regions, body.task, body.frame, body.backward, body.until, max_new_tokens=tokens, **shown, **own
         )
         return track, (yield from walked(changes))
     if body.object_id is None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from x2sam.errors import InputError
+from x2sam.examples import Example, example
 from x2sam.masks import RLE
 from x2sam.media.pictures import open_picture, to_frame
 from x2sam.results.outlines import rings
@@ -62,6 +64,12 @@ class RegionIn(Strict):
     name: str | None = Field(default=None, min_length=1, max_length=100)
 
 
+class ExampleIn(RegionIn):
+    """A region of another picture that shows what is meant."""
+
+    media: str = Field(description="The picture, as base64 or data: URL")
+
+
 class Options(Strict):
     """How sure, how many and how separate segments must be (`AnswerOptions`)."""
 
@@ -69,6 +77,9 @@ class Options(Strict):
     mask_threshold: Share = 0.5
     overlap_threshold: Share = 0.8
     top_k: int | None = Field(default=None, ge=1, le=1000)
+    max_objects: int | None = Field(default=None, ge=1, le=1000, description="Of each thing, the surest")
+    min_area: int = Field(default=0, ge=0, le=2**31, description="Pixels")
+    within: Box | None = Field(default=None, description="Nothing outside of this box is answered")
     overlap: Literal["allow", "forbid"] | None = None
     form: Literal["panoptic", "semantic", "instance"] = "panoptic"
     union_threshold: Share | None = None
@@ -81,6 +92,10 @@ class Asking(Strict):
     prompt: str | None = Field(default=None, description="A phrase or a question")
     categories: list[str] | None = Field(default=None, description="Names; 'stuff: sky' has no instances")
     regions: list[RegionIn] | None = None
+    like: list[ExampleIn] | None = Field(default=None, min_length=1, description="What to find, in other pictures")
+    unlike: list[ExampleIn] = Field(default=[], description="What is not meant, likewise")
+    same: Literal["kind", "object"] = Field(default="kind", description="All that are like it, or that very one")
+    everything: bool = Field(default=False, description="Masks of all there is in a picture, without a prompt")
     task: TaskName | None = Field(default=None, description="Inferred if left out")
     options: Options = Options()
     tokens: int = Field(default=512, ge=1, le=100_000, description="Length of a spoken answer at most")
@@ -161,6 +176,7 @@ class Answer(BaseModel):
     text: str
     found: bool
     labels: list[str]
+    presence: dict[str, float] = Field(default={}, description="By name, how sure it is that the thing is there")
     media: MediaOut
     frames: list[FrameOut]
     warnings: list[str] = []
@@ -209,6 +225,40 @@ def shapes(asking: Asking, upload: Upload, limits: Limits) -> list[dict[str, Any
     if len(asking.regions) > limits.regions:
         raise TooLarge(f"Got {len(asking.regions)} regions", f"at most {limits.regions}")
     return [_shape(region, upload, limits) for region in asking.regions]
+
+
+def examples(asking: Asking, limits: Limits) -> dict[str, Any]:
+    """What is shown in other pictures, as `X2Sam.segment` takes it; nothing where nothing is."""
+    if asking.like is None:
+        if asking.unlike:
+            raise InputError("Got what is not meant without what is", "like beside unlike")
+        return {}
+    if len(asking.like) + len(asking.unlike) > limits.regions:
+        raise TooLarge(f"Got {len(asking.like) + len(asking.unlike)} examples", f"at most {limits.regions}")
+
+    def one(given: ExampleIn) -> Example:
+        with judged("the example"):
+            picture = open_picture(embedded(given.media), "the example")
+            if picture is None:
+                raise InputError("Got an example that is no picture", "a PNG or JPEG as base64")
+            with picture:
+                if picture.width * picture.height > limits.picture_pixels:
+                    raise TooLarge("Got an example of too many pixels", f"at most {limits.picture_pixels}")
+                frame = to_frame(picture)
+        held = _Held("the example", (frame.shape[0], frame.shape[1]), 1)
+        shape = _shape(RegionIn(**given.model_dump(exclude={"media", "name"})), held, limits)  # type: ignore[arg-type]
+        return example(frame, name=given.name, **shape)
+
+    return {"like": [one(e) for e in asking.like], "unlike": [one(e) for e in asking.unlike], "same": asking.same}
+
+
+@dataclass(frozen=True)
+class _Held:
+    """As much of an upload as regions are checked against."""
+
+    name: str
+    size: tuple[int, int]
+    length: int
 
 
 def check_frame(frame: int | None, upload: Upload) -> None:
@@ -288,6 +338,7 @@ def answer_out(result: Result, upload: Upload, masks: list[MaskForm], overlay: b
         text=result.text,
         found=result.found,
         labels=list(result.prompt.labels),
+        presence=result.presence,
         media=media_out(upload),
         frames=[frame_out(frame, masks) for frame in result.frames],
         warnings=list(result.clip.warnings),

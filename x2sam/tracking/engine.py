@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -28,7 +28,8 @@ from x2sam.model.prompt_maps import prompt_maps
 from x2sam.processing import Encoded, LanguageMedia, X2SamProcessor
 from x2sam.prompts import Phrase, may_announce, read_answer
 from x2sam.requests import Request
-from x2sam.types import Condition, Frame, Usage
+from x2sam.tracking.likeness import by_likeness
+from x2sam.types import Condition, Frame, Shown, Usage
 
 T = TypeVar("T")
 
@@ -103,12 +104,12 @@ class Engine:
         request: Request,
         max_new_tokens: int = MAX_NEW_TOKENS,
         upto: int | None = None,
-        shown: Mapping[int, Frame] | None = None,
+        drawn_on: Mapping[int, Frame] | None = None,
     ) -> Generator[str, None, EncodedPrompt]:
         """Read a request; of tasks that answer in their own words each new piece of text is yielded.
 
         upto: read the newest frames up to this one; None: the sample of the whole medium.
-        shown: frames that regions are drawn on, where the medium may not have them any more.
+        drawn_on: frames that regions are drawn on, where the medium may not have them any more.
         """
         reading = self._read(upto)
         encoded = self.processor.encode(request.task, request.prompt, reading.media)
@@ -116,12 +117,15 @@ class Engine:
         with autocast(self.model):
             if reading.prefix is None or (generates and not reading.prefix.whole):
                 reading.prefix = self._prefix(encoded, generates)
-            marked = self._marked_frames(encoded.region_frames, shown or {})
+            marked = self._marked_frames(encoded.region_frames, drawn_on or {})
+        shown = [condition.example for condition in request.prompt.conditions]
+        spoken_for = [one.embedding for one in shown if one is not None and one.embedding is not None]
         steps = self.model.understanding(
             encoded.input_ids[None].to(device),
             region_masks=encoded.region_masks.to(device),
             region_frames=_rank(encoded.region_frames, device),
             region_features=marked,
+            region_embeddings=torch.stack(spoken_for).to(device) if spoken_for else None,
             prefix=reading.prefix,
             max_new_tokens=max_new_tokens if generates else 0,
             stop_ids=self.processor.stop_ids,
@@ -142,7 +146,17 @@ class Engine:
             yield rest
         read, said = encoded.input_ids.shape[-1], len(answer.ids)
         usage = Usage(read, said, cut=generates and said >= max_new_tokens)
-        return _encoded(request, understanding.guidance, text, phrases, usage)
+        return _encoded(request, self._shown(understanding.guidance, shown), text, phrases, usage)
+
+    def _shown(self, guidance: Guidance, shown: Sequence[Shown | None]) -> Guidance:
+        """What is asked for by examples, without what it is not."""
+        if guidance.looks is None or not any(one is not None and one.rivals is not None for one in shown):
+            return guidance
+        looks = guidance.looks.clone()
+        for c, one in enumerate(shown):
+            if one is not None and one.rivals is not None:
+                looks[0, c] = self.model.recognition.unlike(looks[0, c], one.look.to(looks), one.rivals.to(looks))
+        return replace(guidance, looks=looks)
 
     @property
     def frames_seen(self) -> int:
@@ -223,14 +237,21 @@ class Engine:
         prompts = []
         for query in queries:
             assert query.prompt.guidance is not None
-            alone, device = self.draws(query.prompt.request), self.model.device
+            alone, device = self.draws(query.prompt.request) and not _sought(query), self.model.device
             drawn = None
             if alone:
                 regions = [condition.region for condition in query.conditions]
                 drawn = prompt_maps(regions, index, self.model.config.image_size, query.carried).to(device)
             places = None if query.places is None else torch.tensor(query.places, device=device)
             prompts.append((query.prompt.guidance, places, drawn, alone))
-        return [(prediction, None) for prediction in self.model.draw(features, prompts)]
+        found = self.model.draw(features, prompts)
+        return [(self._likened(query, one, features), None) for query, one in zip(queries, found, strict=True)]
+
+    def _likened(self, query: Query, prediction: Prediction, features: FrameFeatures) -> Prediction:
+        """Of look-alikes the very object that was shown, where that is meant."""
+        if not (query.prompt.request.task.one_region and _sought(query)):
+            return prediction
+        return by_likeness(prediction, features.descriptors[0], query.conditions)
 
     def _by_queries(self, index: int, features: FrameFeatures, queries: Sequence[Query]) -> list[Answer]:
         """The query decoder: prompts of equal shapes and equally old memories are one batch."""
@@ -251,12 +272,19 @@ class Engine:
             prediction, after = self.model.segment(shared, guidance, bank, remember=video)
             for row, i in enumerate(members):
                 one = len(members) == 1
-                found[i] = (prediction, after) if one else (prediction.row(row), after.row(row, banks[i], capacity))
+                answer, bank = (prediction, after) if one else (prediction.row(row), after.row(row, banks[i], capacity))
+                found[i] = (self._likened(queries[i], answer, features), bank)
         return [found[i] for i in range(len(queries))]
 
     def draws(self, request: Request) -> bool:
         """Whether the model draws one mask for each condition by itself, beside what is drawn and remembered."""
         return request.task.answer == "best" and bool(self.model.config.prompted_widths)
+
+
+def _sought(query: Query) -> bool:
+    """Whether things are asked for by examples alone: it is not known yet where they are."""
+    known = any(mask is not None for mask in query.carried)
+    return not known and any(condition.example is not None for condition in query.conditions)
 
 
 class _Speech:

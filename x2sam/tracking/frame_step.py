@@ -12,6 +12,7 @@ from torch import Tensor
 
 from x2sam.decoding.answer import answer_frame
 from x2sam.decoding.candidates import AnswerOptions, Candidate, masks_of
+from x2sam.decoding.presence import presence_of
 from x2sam.masks import BoolMask, union
 from x2sam.model.mask_decoder import Prediction
 from x2sam.tasks import Task
@@ -159,6 +160,8 @@ def _decoded(
         carried=propagated if state.follows else None,
     )
     candidates = [replace(candidate, condition=places[candidate.condition]) for candidate in candidates]
+    sure = presence_of(state.request.task, prediction.class_logits[0], conditions, state.options)
+    state.presence |= dict(zip(places, sure, strict=True))
     if state.stays:
         history.add_sure(state.key, candidates)
     elapsed = 1 if state.last is None else abs(shot.index - state.last)

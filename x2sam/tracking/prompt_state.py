@@ -53,6 +53,8 @@ class PromptState:
     """The frame on which each condition was last decoded, where conditions take turns."""
     found: dict[int, Segment] = field(default_factory=dict)
     """What was found when it was last decoded, by row of the propagated masks."""
+    presence: dict[int, float] = field(default_factory=dict)
+    """How sure it was of each condition when that was last decoded."""
     backward: bool = False
 
     @property
@@ -88,6 +90,7 @@ class PromptState:
             association=self.association.fork(),
             decoded=dict(self.decoded),
             found=dict(self.found),
+            presence=dict(self.presence),
             backward=not self.backward,
         )
         history.copy(self.key, forked.key)
@@ -106,5 +109,5 @@ class PromptState:
                 due = index // refresh > self.read_at // refresh
             if not due:
                 return
-        self.encoded = yield from engine.read(self.request, upto=index, shown=self.shown)
+        self.encoded = yield from engine.read(self.request, upto=index, drawn_on=self.shown)
         self.read_at, self.stale = index, False

@@ -35,16 +35,16 @@ from x2sam.tracking.engine import EncodedPrompt
 from x2sam.tracking.history import Seen, Trail
 from x2sam.tracking.objects import Claim, ObjectManager
 from x2sam.tracking.prompt_state import PromptState
-from x2sam.types import Condition, FrameResult, Prompt, Region, Segment, Usage
+from x2sam.types import Condition, FrameResult, Prompt, Region, Segment, Shown, Usage
 
-VERSION = 2
-"""Of the form of the file. 1 was written until x2sam 1.0 without saying so."""
+VERSION = 3
+"""Of the form of the file. 2 had no examples; 1 was written until x2sam 1.0 without saying so."""
 _JSON = "state.json"
 _WHOLE = "a whole file of Track.save"
 
 _DATA = (
     *(EncodedPrompt, PromptState, Request, Task, AnswerOptions, Guidance, Phrase, ObjectManager, Claim, TrackedObject),
-    *(Trail, Seen, Candidate, Memory, MemoryBank, RLE, Region, Condition, Prompt, Segment, FrameResult, Usage),
+    *(Trail, Seen, Candidate, Memory, MemoryBank, RLE, Region, Condition, Shown, Prompt, Segment, FrameResult, Usage),
 )
 FIELDS: dict[type, tuple[str, ...]] = {
     **{kind: tuple(f.name for f in fields(kind)) for kind in _DATA},
@@ -118,7 +118,8 @@ def fingerprint(model: X2SamModel) -> dict[str, Any]:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         flat = tensor.detach().flatten()
-        places = torch.linspace(0, max(0, len(flat) - 1), min(len(flat), 16)).long().to(flat.device)
+        last = max(0, len(flat) - 1)
+        places = torch.linspace(0, last, min(len(flat), 16), dtype=torch.float64).long().to(flat.device)
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(flat[places].float().cpu().numpy().tobytes())
     return {

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from x2sam.config import X2SamConfig
 from x2sam.decoding.answer import AnswerOptions
 from x2sam.errors import InputError
+from x2sam.examples import Like, Same
 from x2sam.media.opening import Clip
 from x2sam.model.modeling import X2SamModel
 from x2sam.processing import X2SamProcessor
@@ -23,9 +25,13 @@ from x2sam.results.result import Result
 from x2sam.tasks import TASKS
 from x2sam.tracking.association import Identity
 from x2sam.tracking.engine import MAX_NEW_TOKENS, Engine, listen
+from x2sam.tracking.everything import result_of
 from x2sam.tracking.prompt_state import Refresh
 from x2sam.tracking.track import Track
-from x2sam.types import FrameResult, Prompt
+from x2sam.types import Condition, FrameResult, Prompt
+
+FOLLOWED = 24
+"""Objects of a film's first frame that are followed where everything is asked for, unless said."""
 
 
 class Session:
@@ -68,11 +74,23 @@ class Session:
         prompt: str | Sequence[str] | Prompt | None = None,
         regions: Any = None,
         task: str | None = None,
+        everything: bool = False,
         **options: Any,
     ) -> Result:
         """Segment an image, or all of a clip. See `X2Sam.segment`."""
         with self._turn:
-            return self.track(prompt, regions, task, **options).finish()
+            if everything and self.clip.kind == "image":
+                return self._everything(prompt, regions, task, options)
+            return self.track(prompt, regions, task, everything=everything, **options).finish()
+
+    def _everything(self, prompt: Any, regions: Any, task: str | None, options: dict[str, Any]) -> Result:
+        if regions is not None or task is not None or options.get("like") is not None:
+            raise InputError("Got regions, examples or a task beside everything", "names at most")
+        names = [prompt] if isinstance(prompt, str) else list(prompt or ())
+        found = result_of(self.engine, names, answer_options(options, self.model.config))
+        return Result(
+            "everything", "", (found,), Prompt(tuple(Condition(name) for name in names or ["thing"])), self.clip
+        )
 
     def track(
         self,
@@ -84,10 +102,15 @@ class Session:
         max_new_tokens: int = MAX_NEW_TOKENS,
         keep: bool = True,
         refresh: Refresh = None,
+        like: Like | None = None,
+        unlike: Any = (),
+        same: Same = "kind",
+        everything: bool = False,
         **options: Any,
     ) -> Track:
         """Segment frame by frame, as the result is iterated, or as frames are pushed. See `X2Sam.track`."""
-        steps = self.tracking(prompt, regions, task, identity, max_new_tokens, keep, refresh, **options)
+        about = {"like": like, "unlike": unlike, "same": same, "everything": everything}
+        steps = self.tracking(prompt, regions, task, identity, max_new_tokens, keep, refresh, **about, **options)
         return listen(steps, on_text)
 
     def tracking(
@@ -99,13 +122,25 @@ class Session:
         max_new_tokens: int = MAX_NEW_TOKENS,
         keep: bool = True,
         refresh: Refresh = None,
+        like: Like | None = None,
+        unlike: Any = (),
+        same: Same = "kind",
+        everything: bool = False,
         **options: Any,
     ) -> Generator[str, None, Track]:
         """As `track`, yielding pieces of text as they are spoken."""
         track = Track(
             self.engine, answer_options(options, self.model.config), identity, keep, refresh, window=self.history
         )
-        yield from track.following(track.request(prompt, regions, task), max_new_tokens=max_new_tokens)
+        if everything:
+            if prompt is not None or regions is not None or like is not None or self.clip.stream is not None:
+                raise InputError("Got everything of a stream, or with a prompt", "a film, and nothing beside it")
+            found = result_of(
+                self.engine, (), replace(track.options, max_objects=track.options.max_objects or FOLLOWED)
+            )
+            regions = [segment.rle for segment in found.segments]
+        request = track.request(prompt, regions, task, like=like, unlike=unlike, same=same)
+        yield from track.following(request, max_new_tokens=max_new_tokens)
         return track
 
     def restore(self, path: str | os.PathLike[str]) -> Track:
@@ -160,5 +195,7 @@ def answer_options(options: dict[str, Any], config: X2SamConfig) -> AnswerOption
         "presence": config.presence_threshold,
         "arrival": config.arrival_threshold,
         "object_presence": config.object_threshold,
+        "grounded": config.grounded_threshold,
+        "calibration": tuple((kind, float(t), float(b)) for kind, (t, b) in (config.calibration or {}).items()),
     }
     return AnswerOptions().but(**{**calibrated, **options})

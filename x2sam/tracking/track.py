@@ -21,6 +21,7 @@ import torch
 from x2sam import regions as shapes
 from x2sam.decoding.answer import AnswerOptions
 from x2sam.errors import InputError, MediaError
+from x2sam.examples import Like, Same
 from x2sam.masks import RLE, BoolMask, union
 from x2sam.media.streams import Arrival, warn
 from x2sam.requests import Request, make_request, read_regions
@@ -29,6 +30,7 @@ from x2sam.tracking import saving
 from x2sam.tracking.association import ASSOCIATIONS, Identity, associate
 from x2sam.tracking.changes import Changes
 from x2sam.tracking.engine import MAX_NEW_TOKENS, EncodedPrompt, Engine, listen
+from x2sam.tracking.exemplars import conditions_of
 from x2sam.tracking.frame_step import step
 from x2sam.tracking.history import History
 from x2sam.tracking.objects import ObjectManager
@@ -147,8 +149,8 @@ class Track:
         self.position = index
         size = self._measure(index, frame)
         states = [state for state in self.states if state.first <= index]
-        found = () if isinstance(frame, MediaError) else self._step(states, index, frame)
-        self._results[index] = FrameResult(index, time, *size, found)
+        found, presence = ((), {}) if isinstance(frame, MediaError) else self._step(states, index, frame)
+        self._results[index] = FrameResult(index, time, *size, found, presence)
         if not self.keep and len(self._results) > self.window:
             del self._results[next(iter(self._results))]
         return self._results[index]
@@ -165,8 +167,10 @@ class Track:
         return self._size or (0, 0)
 
     @torch.inference_mode()
-    def _step(self, states: Sequence[PromptState], index: int, frame: Frame) -> tuple[Segment, ...]:
-        """What states find on a frame, in the track's own terms."""
+    def _step(
+        self, states: Sequence[PromptState], index: int, frame: Frame
+    ) -> tuple[tuple[Segment, ...], dict[int, float]]:
+        """What states find on a frame, in the track's own terms: segments, and how sure they are of each condition."""
         labels = Prompt(self.objects.conditions).labels
         found: list[Segment] = []
         for state, segments in step(states, self.engine, self.history, self.objects, index, frame, self.refresh):
@@ -174,7 +178,8 @@ class Track:
                 place = self.objects.place(state.number, segment.condition)
                 thing = self.objects.conditions[place].is_thing
                 found.append(replace(segment, label=labels[place], condition=place, is_thing=thing))
-        return tuple(found)
+        sure = {self.objects.place(state.number, c): p for state in states for c, p in state.presence.items()}
+        return tuple(found), sure
 
     # --- changing what is followed ----------------------------------------------------------------------------------
 
@@ -187,12 +192,15 @@ class Track:
         backward: bool = False,
         until: int = 0,
         on_text: Callable[[str], None] | None = None,
+        like: Like | None = None,
+        unlike: Any = (),
+        same: Same = "kind",
         **options: Any,
     ) -> Changes:
         """Follow more: another prompt, or objects that are pointed at, from any frame on.
 
         Args:
-            prompt, regions, task: as in `Session.track`.
+            prompt, regions, task, like, unlike, same: as in `Session.track`.
             frame: where the regions are drawn, and where following begins. None: of a clip, the frame that the regions
                 name, or else the newest; of a stream the newest.
             backward: follow backward from there as well, down to frame ``until``.
@@ -202,7 +210,8 @@ class Track:
         Returns:
             The results that change, as they come: those of frames that were done already.
         """
-        return listen(self.adding(prompt, regions, task, frame, backward, until, **options), on_text)
+        about = {"like": like, "unlike": unlike, "same": same}
+        return listen(self.adding(prompt, regions, task, frame, backward, until, **about, **options), on_text)
 
     def adding(
         self,
@@ -213,11 +222,14 @@ class Track:
         backward: bool = False,
         until: int = 0,
         max_new_tokens: int = MAX_NEW_TOKENS,
+        like: Like | None = None,
+        unlike: Any = (),
+        same: Same = "kind",
         **options: Any,
     ) -> Generator[str, None, Changes]:
         """As `add`, yielding pieces of text as they are spoken; what it returns is yet to be gone through."""
         self._must_know()
-        request = self.request(prompt, regions, task, frame)
+        request = self.request(prompt, regions, task, frame, like, unlike, same)
         drawn = [region.frame for region in request.prompt.regions]
         start = min(drawn, default=self.position) if frame is None else frame
         chosen = self.options.but(**options)
@@ -225,7 +237,14 @@ class Track:
         return (yield from steps)
 
     def request(
-        self, prompt: Any = None, regions: Any = None, task: str | None = None, frame: int | None = None
+        self,
+        prompt: Any = None,
+        regions: Any = None,
+        task: str | None = None,
+        frame: int | None = None,
+        like: Like | None = None,
+        unlike: Any = (),
+        same: Same = "kind",
     ) -> Request:
         """What is asked; regions on a stream that is pushed are drawn on its newest frame unless ``frame`` is given."""
         clip, stream = self.engine.clip, self.engine.clip.stream
@@ -237,7 +256,10 @@ class Track:
             frame = self.position if frame is None and stream.pushed else frame
         if regions is not None and frame is not None:
             regions = [replace(region, frame=frame) for region in read_regions(regions, clip.size)]
-        request = make_request(clip, prompt, regions, task)
+        if like is None and unlike:
+            raise InputError("Got what is not meant without what is", "like=[...] beside it")
+        examples = () if like is None else conditions_of(self.engine, like, unlike, prompt)
+        request = make_request(clip, None if examples else prompt, regions, task, examples, same)
         if request.task.is_chat:
             raise InputError(f"Got the task {request.task.name}", "a segmentation task", "For text use chat()")
         return request
@@ -347,8 +369,8 @@ class Track:
             for index, frame in self.engine.clip.walk(indices):
                 old = self._results[index]
                 kept = tuple(segment for segment in old.segments if segment.object_id != gone)
-                found = self._step([state], index, frame)
-                self._results[index] = replace(old, segments=kept + found)
+                found, sure = self._step([state], index, frame)
+                self._results[index] = replace(old, segments=kept + found, presence={**old.presence, **sure})
                 yield self._results[index]
 
         yield from walk(state, [i for i in self._results if i == start])

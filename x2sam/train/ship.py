@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from x2sam.config import WEIGHTS
-from x2sam.data.photos import PhotoSource
-from x2sam.masks import RLE
+from x2sam.config import WEIGHTS, X2SamConfig
+from x2sam.data.photos import PhotoFolder, PhotoSource
+from x2sam.data.photos.shown import often_shown, pairs
+from x2sam.examples import example
+from x2sam.masks import RLE, union
 from x2sam.predictor import X2Sam
+from x2sam.train.calibration import Scores, Truth, apply, expected_error, fit, halves
 from x2sam.train.checkpointing import write_folder
 from x2sam.train.sampler import Source
 from x2sam.types import Sample
@@ -29,13 +32,15 @@ KEPT = 0.9
 GRID = np.linspace(0.02, 0.9, 89)
 CLIP, CLIPS = 8, 5
 """Frames of a validation clip, and how many clips there are."""
+RIGHT = 0.5
+"""Overlap from which an answer is right."""
 Observed = NDArray[np.float64]
 """``[N, T, 3]``: by condition and frame, the score of its best answer, its IoU, and whether there is one to find."""
 
 
-def observe(model: X2Sam, source: Source, task: str, samples: int) -> Observed:
+def observe(model: X2Sam, source: Source, task: str, samples: Iterable[int]) -> Observed:
     """What the model says about validation samples when it must always answer."""
-    return np.array([row for i in range(samples) for row in _rows(model, source.sample(task, i))])
+    return np.array([row for i in samples for row in _rows(model, source.sample(task, i))])
 
 
 def _rows(model: X2Sam, sample: Sample) -> Iterator[list[tuple[float, float, float]]]:
@@ -73,16 +78,75 @@ def object_threshold(observed: Observed) -> float:
     return float(GRID[int(np.argmax(means))])
 
 
+def calibrate(
+    config: X2SamConfig, what: str, scores: Scores, truth: Truth, group: NDArray[np.integer]
+) -> dict[str, float]:
+    """Fit how often scores come true, into the configuration, where that brings them nearer; tells how near.
+
+    Judged on halves of the photos (``group``), each calibrated by the other.
+    """
+    before = expected_error(scores, truth)
+    after = expected_error(halves(scores, truth, group), truth)
+    if after < before:
+        config.calibration = {**(config.calibration or {}), what: [round(v, 4) for v in fit(scores, truth)]}
+    return {f"{what}: calibration error": before, f"{what}: the same, calibrated": after}
+
+
+def calibrate_phrases(config: X2SamConfig, phrases: Observed, group: NDArray[np.integer]) -> dict[str, float]:
+    """Presence and scores of phrases, and of questions, which the same head answers; ``phrases`` in new terms."""
+    surest, there = phrases[..., 0].max(1), phrases[..., 2].max(1) == 1
+    right = there & (phrases[..., 1].max(1) >= RIGHT)
+    told = calibrate(config, "expressions/presence", surest, there, group)
+    told |= calibrate(config, "expressions/score", surest, right, group)
+    fitted = config.calibration or {}
+    config.calibration = {**fitted, **{what.replace("expressions", "questions"): v for what, v in fitted.items()}}
+    phrases[..., 0] = in_terms_of(config, "expressions/score", phrases[..., 0])
+    return told
+
+
+def calibrate_examples(model: X2Sam, folder: PhotoFolder, photos: int) -> dict[str, float]:
+    """The same for things that are shown in other photos, and the threshold that keeps `KEPT` of those that are there.
+
+    A segment's score is its thing's score times the quality of its mask.
+    """
+    rows, group, numbers = [], list[int](), dict[str, int]()
+    for pair in pairs(folder, photos, seed=1):
+        like = example(pair.source.pictures[0], box=pair.box)
+        found = model.segment(pair.photo.pictures[0], like=like, threshold=0.0)
+        sure, score = max(found.presence.values(), default=0.0), max((s.score for s in found.segments), default=0.0)
+        masks = [s.rle for s in found.segments]
+        overlap = _iou(union(masks) if masks else None, [RLE.encode(pair.truth)] if pair.there else [])
+        rows.append((sure, score / max(sure, 1e-6), pair.there, overlap >= RIGHT))
+        group.append(numbers.setdefault(pair.photo.id, len(numbers)))
+    sure, quality, there, right = np.array(rows, dtype=float).T
+    told = calibrate(model.config, "regions/presence", sure, there == 1, np.array(group))
+    told |= calibrate(model.config, "regions/score", sure, right == 1, np.array(group))
+    scores = in_terms_of(model.config, "regions/score", sure) * quality
+    model.config.grounded_threshold = round(float(np.quantile(scores[there == 1], 1 - KEPT)), 3)
+    kept = scores >= model.config.grounded_threshold
+    return told | {"examples refused of absent": float((~kept[there == 0]).mean())}
+
+
+def in_terms_of(config: X2SamConfig, what: str, scores: Scores) -> Scores:
+    """Scores as the configuration's calibration tells them."""
+    fitted = (config.calibration or {}).get(what)
+    return scores if fitted is None else apply(scores, *fitted)
+
+
 def ship(source: Path, photos: Path, name: str, samples: int = 150) -> Path:
     """Calibrate the model in ``source`` and write it, in float16, as the package's checkpoint ``name``."""
     model = X2Sam.from_pretrained(source, dtype="float32")
     config, clips = model.config, PhotoSource(photos, "val", frames=CLIP)
-    phrases = observe(model, clips, "img_refseg", samples)
+    config.calibration, config.known_names = None, often_shown(PhotoFolder(photos, validation=False))
+    each = [observe(model, clips, "img_refseg", [i]) for i in range(samples)]
+    phrases, group = np.concatenate(each), np.repeat(np.arange(samples), [len(rows) for rows in each])
+    told = calibrate_phrases(config, phrases, group)
     config.presence_threshold = round(presence_threshold(phrases), 3)
     config.arrival_threshold = config.presence_threshold
-    config.object_threshold = round(object_threshold(observe(model, clips, "vid_objseg", CLIPS)), 3)
+    config.object_threshold = round(object_threshold(observe(model, clips, "vid_objseg", range(CLIPS))), 3)
+    told |= calibrate_examples(model, PhotoFolder(photos, validation=True), samples // 2)
     said, there = phrases[..., 0].max(1) >= config.presence_threshold, phrases[..., 2].max(1) == 1
-    told: dict[str, float] = {n: getattr(config, n) for n in vars(config) if n.endswith("_threshold")}
+    told |= {n: getattr(config, n) for n in vars(config) if n.endswith("_threshold")}
     told |= {"answered of present": float(said[there].mean()), "rejected of absent": float((~said[~there]).mean())}
     print(json.dumps(told, indent=2))
     half = torch.nn.Module.to(model.model, torch.float16)
