@@ -112,10 +112,6 @@ class Recognition(nn.Module):
         """
         return (self.thing(units) @ self.scene(pictures)[..., None])[..., 0] + self.usual(units)[..., 0]
 
-
-def pooled(features: Tensor) -> Tensor:
-    """Features ``[B, R, h, w]`` of pictures -> their mean and their strongest ``[B, 2 * R]``."""
-    return torch.cat([features.mean((2, 3)), features.amax((2, 3))], -1)
     def unlike(self, look: Tensor, mean: Tensor, rivals: Tensor) -> Tensor:
         """A look ``[R + 1]`` that answers to a thing (mean features ``[R]``) as before, and not to rivals ``[k, R]``.
 
@@ -131,3 +127,8 @@ def pooled(features: Tensor) -> Tensor:
             excess = (theirs + ours.clamp_min(CLEAR)).clamp_min(0) / (self.scale * length)
             unit, level = unit - excess * beyond / length, level - excess * (beyond / length) @ mean
         return torch.cat([unit, level[None]])
+
+
+def pooled(features: Tensor) -> Tensor:
+    """Features ``[B, R, h, w]`` of pictures -> their mean and their strongest ``[B, 2 * R]``."""
+    return torch.cat([features.mean((2, 3)), features.amax((2, 3))], -1)

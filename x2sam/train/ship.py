@@ -25,11 +25,14 @@ from x2sam.predictor import X2Sam
 from x2sam.train.calibration import Scores, Truth, apply, expected_error, fit, halves
 from x2sam.train.checkpointing import write_folder
 from x2sam.train.sampler import Source
+from x2sam.train.weighing import weigh
 from x2sam.types import Sample
 
 KEPT = 0.9
 """Of the phrases that match something, how many must be answered; the rest of the freedom goes to absent ones."""
 GRID = np.linspace(0.02, 0.9, 89)
+WEIGHED = 250
+"""Validation samples, others than those, which tell how much evidence counts."""
 CLIP, CLIPS = 8, 5
 """Frames of a validation clip, and how many clips there are."""
 RIGHT = 0.5
@@ -137,10 +140,11 @@ def ship(source: Path, photos: Path, name: str, samples: int = 150) -> Path:
     """Calibrate the model in ``source`` and write it, in float16, as the package's checkpoint ``name``."""
     model = X2Sam.from_pretrained(source, dtype="float32")
     config, clips = model.config, PhotoSource(photos, "val", frames=CLIP)
+    told = weigh(model, clips, range(samples, samples + WEIGHED))
     config.calibration, config.known_names = None, often_shown(PhotoFolder(photos, validation=False))
     each = [observe(model, clips, "img_refseg", [i]) for i in range(samples)]
     phrases, group = np.concatenate(each), np.repeat(np.arange(samples), [len(rows) for rows in each])
-    told = calibrate_phrases(config, phrases, group)
+    told |= calibrate_phrases(config, phrases, group)
     config.presence_threshold = round(presence_threshold(phrases), 3)
     config.arrival_threshold = config.presence_threshold
     config.object_threshold = round(object_threshold(observe(model, clips, "vid_objseg", range(CLIPS))), 3)
