@@ -60,7 +60,8 @@ def panel(title: str, before: np.ndarray, after: np.ndarray, truth: np.ndarray) 
     told = [f"{title}", f"before {expected_error(before, truth):.3f}", f"calibrated {expected_error(after, truth):.3f}"]
     for i, (text, colour) in enumerate(zip(told, (INK, BEFORE, AFTER), strict=True)):
         draw.text((EDGE + 8, EDGE + 8 + 16 * i), text, fill=colour, font_size=14)
-    draw.text((EDGE, EDGE + SIDE + 8), "0          what was told          1", fill=INK, font_size=14)
+    for x, text in ((0.0, "0"), (0.4, "what was told"), (0.98, "1")):
+        draw.text((EDGE + x * SIDE, EDGE + SIDE + 8), text, fill=INK, font_size=14)
     draw.text((6, EDGE - 22), "share that came true, 0 to 1", fill=INK, font_size=14)
     return picture
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -200,6 +202,41 @@ def test_the_command_line_takes_examples(tmp_path: Path, capsys: pytest.CaptureF
         with pytest.raises(SystemExit) as ended:
             main([str(two), "--like", wrong])
         assert ended.value.code == 2
+
+
+def test_the_service_takes_examples(model: X2Sam) -> None:
+    """A picture in the body, judged as every upload is; the answer is that of the facade."""
+    pytest.importorskip("fastapi")
+    from x2sam.serve import schemas
+    from x2sam.serve.limits import Limits
+    from x2sam.serve.routes import showing
+    from x2sam.tracking.engine import listen
+
+    class Taken:
+        name, size, length, kind = "b.png", (90, 140), 1, "image"
+
+        def open(self) -> Any:
+            return open_media(picture(4))
+
+    def body(**about: Any) -> schemas.SegmentIn:
+        shown = {"media": as_base64(picture(1)), "box": list(BOX), "name": "bolt", **about}
+        return schemas.SegmentIn(media="x", like=[shown], options={"threshold": 0.0, "max_objects": 1})
+
+    given = schemas.examples(body(), Limits())
+    result = listen(showing(model, Taken(), body(), given, Limits()))  # type: ignore[arg-type]
+    assert result.labels == ["bolt"]
+    own = model.segment(picture(4), like=example(picture(1), box=BOX, name="bolt"), threshold=0.0, max_objects=1)
+    assert masks(result) == masks(own)
+    with pytest.raises(InputError, match="no picture"):
+        schemas.examples(body(media="QUJD"), Limits())
+    with pytest.raises(InputError, match="frame 3"):
+        schemas.examples(body(frame=3), Limits())
+
+
+def as_base64(pixels: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def main_ok(words: list[str]) -> None:

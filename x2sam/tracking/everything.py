@@ -83,20 +83,19 @@ def distinct(masks: Tensor, scores: Tensor, most: int = MOST, overlap: float = R
 
 
 def _drawn(engine: Engine, index: int, frame: Frame, clicks: Sequence[Region]) -> Iterator[tuple[Tensor, Tensor]]:
-    """A model that draws what is clicked: the language side reads one click for all, the head answers each."""
+    """A model that draws what is clicked: clicks are read and drawn as they are anywhere, some at a time."""
     model, features = engine.model, engine.features(index, frame)
     head = model.prompted_head
     assert head is not None
-    request = make_request(engine.clip, regions=[clicks[len(clicks) // 2]])
-    guidance = listen(engine.read(request)).guidance
-    assert guidance is not None
     with autocast(model):
         looks = head.look(features.maps(), features.recognition)
         for start in range(0, len(clicks), TOGETHER):
             some = clicks[start : start + TOGETHER]
+            guidance = listen(engine.read(make_request(engine.clip, regions=list(some)))).guidance
+            assert guidance is not None
             maps = prompt_maps(some, index, model.config.image_size).to(guidance.conditions)
             rows = torch.zeros(len(some), dtype=torch.long, device=model.device)
-            told = guidance.conditions[0, :1].expand(len(some), -1)
+            told = guidance.conditions[0, : len(some)]
             found: PromptedMasks = head(looks, rows, maps, maps.new_zeros(len(some), 1, 1), told)
             yield found.logits.flatten(0, 1), found.quality.sigmoid().flatten()
 
