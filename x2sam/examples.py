@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -82,7 +82,7 @@ def parse_example(text: str) -> Example:
         cut -= 1
     given = dict(part.split("=", 1) for part in parts[cut:])
     media, name = ":".join(parts[:cut]), given.pop("name", None)
-    readers = {
+    readers: dict[str, Callable[[str], Any]] = {
         "box": parse_box,
         "point": lambda text: parse_points([text])[0][0],
         "mask": str,

@@ -150,12 +150,17 @@ class Engine:
 
     def _shown(self, guidance: Guidance, shown: Sequence[Shown | None]) -> Guidance:
         """What is asked for by examples, without what it is not."""
-        if guidance.looks is None or not any(one is not None and one.rivals is not None for one in shown):
+        recognition = self.model.recognition
+        if (
+            guidance.looks is None
+            or recognition is None
+            or not any(one is not None and one.rivals is not None for one in shown)
+        ):
             return guidance
         looks = guidance.looks.clone()
         for c, one in enumerate(shown):
             if one is not None and one.rivals is not None:
-                looks[0, c] = self.model.recognition.unlike(looks[0, c], one.look.to(looks), one.rivals.to(looks))
+                looks[0, c] = recognition.unlike(looks[0, c], one.look.to(looks), one.rivals.to(looks))
         return replace(guidance, looks=looks)
 
     @property

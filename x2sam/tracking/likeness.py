@@ -18,7 +18,8 @@ SPREAD = 0.05
 
 def detail_of(descriptors: Tensor, mask: Tensor) -> Tensor:
     """What is under a mask ``[H, W]`` (bool, or 0 to 1) looks like, of descriptors ``[D, h, w]``: a unit vector."""
-    cover = F.adaptive_avg_pool2d(mask[None, None].to(descriptors.dtype), descriptors.shape[-2:])[0, 0]
+    height, width = descriptors.shape[-2:]
+    cover = F.adaptive_avg_pool2d(mask[None, None].to(descriptors.dtype), (height, width))[0, 0]
     return F.normalize((descriptors * cover).sum((1, 2)), dim=0)
 
 
