@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
+import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,10 @@ from x2sam.onnx.export import INDEX, REST, export, need
 from x2sam.onnx.graphs import STAGES
 from x2sam.version import __version__
 
+OPTIMISED = "optimised"
+"""Folder beside the graphs."""
+PROVIDERS = ["CPUExecutionProvider"]
+
 
 class Graphs:
     """The graphs of a folder, each opened when it is first run."""
@@ -41,17 +47,47 @@ class Graphs:
 
     def run(self, name: str, **inputs: Tensor) -> list[Tensor]:
         """Outputs in the order of the index; tensors on the CPU."""
-        import onnxruntime
-
         if name not in self._sessions:
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = torch.get_num_threads()
-            options.log_severity_level = 3
-            self._sessions[name] = onnxruntime.InferenceSession(
-                str(self.folder / f"{name}.onnx"), options, providers=["CPUExecutionProvider"]
-            )
+            self._sessions[name] = opened(self.folder / f"{name}.onnx")
         found = self._sessions[name].run(None, {key: x.contiguous().numpy() for key, x in inputs.items()})
         return [torch.from_numpy(array) for array in found]
+
+
+def opened(file: Path) -> Any:
+    """A session of a graph.
+
+    Most of what opening takes is optimising the graph for the processor, so that is kept in a folder beside it (if one
+    can be written there): for this version of ONNX Runtime and this kind of processor alone, as its layouts are.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    known = hashlib.sha256(f"{onnxruntime.__version__} {_processor()}".encode()).hexdigest()[:12]
+    ready, part = (file.parent / OPTIMISED / f"{file.stem}-{known}.{end}" for end in ("onnx", f"{os.getpid()}.part"))
+    if ready.exists():
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return onnxruntime.InferenceSession(str(ready), options, providers=PROVIDERS)
+    try:
+        ready.parent.mkdir(exist_ok=True)
+        part.touch()
+    except OSError:
+        return onnxruntime.InferenceSession(str(file), options, providers=PROVIDERS)
+    options.optimized_model_filepath = str(part)
+    try:
+        session = onnxruntime.InferenceSession(str(file), options, providers=PROVIDERS)
+        part.replace(ready)
+    finally:
+        part.unlink(missing_ok=True)
+    return session
+
+
+def _processor() -> str:
+    """What tells one kind of processor from another: its instructions, where the system lists them."""
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text().splitlines() if listed.exists() else []
+    return next((line for line in lines if line.lower().startswith(("flags", "features"))), str(platform.uname()))
 
 
 class Rows(nn.Module):
