@@ -31,7 +31,7 @@ from x2sam.onnx.queries import of_queries
 from x2sam.version import __version__
 
 OPSET = 18
-CLOSE = 2e-3
+CLOSE = 1e-4
 """Largest difference of a graph from the network, as a part of the largest number of that output."""
 INDEX, REST = "graphs.json", "rest.safetensors"
 WORDS = "language.model.model.embed_tokens.rows"
@@ -60,12 +60,14 @@ def export(
         raise InputError(f"Got the folder {out}, which exists", "a new one", "Name another, or remove it first")
     if model.dtype != torch.float32 or model.device.type != "cpu":
         model = copy.deepcopy(model).float().cpu()
-    model, attention = model.eval(), model.language.model.config._attn_implementation
+    attention, training = model.language.model.config._attn_implementation, [m for m in model.modules() if m.training]
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
-        return _exported(model.requires_grad_(False), out, processor, say)
+        return _exported(model.eval().requires_grad_(False), out, processor, say)
     finally:
         model.language.model.set_attn_implementation(attention)
+        for module in training:
+            module.training = True
         for parameter in learning:
             parameter.requires_grad_(True)
 
@@ -104,6 +106,7 @@ def written(graph: Graph, model: X2SamModel) -> bytes:
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     draft = io.BytesIO()
+    graph.module.eval()  # else the exporter, which sets it back, turns on dropout in the network below it
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
