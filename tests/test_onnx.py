@@ -23,7 +23,7 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 from x2sam.onnx import blocks, export  # noqa: E402
-from x2sam.onnx.runtime import OnnxModel, graphs_of  # noqa: E402
+from x2sam.onnx.runtime import OPTIMISED, OnnxModel, graphs_of, opened  # noqa: E402
 
 FIELDS = {
     "num_queries": 0,
@@ -148,6 +148,21 @@ def test_a_graph_that_is_not_the_network_is_refused(network: X2Sam, tmp_path: Pa
         graph.module.backbone.stem.bias += 0.1  # type: ignore[operator, union-attr]
     with pytest.raises(CheckpointError, match="apart from the network"):
         export.checked(graph, file)
+
+
+def test_a_graph_is_optimised_once_where_that_can_be_kept(network: X2Sam, tmp_path: Path) -> None:
+    file, blocked = tmp_path / "frame.onnx", tmp_path / "blocked" / "frame.onnx"
+    file.write_bytes(export.written(export.of_prompted(network.model)[0], network.model))
+    blocked.parent.mkdir()
+    blocked.write_bytes(file.read_bytes())
+    (blocked.parent / OPTIMISED).touch()
+    shown = {"frames": np.random.default_rng(0).random((1, 3, 64, 64), dtype=np.float32)}
+    wanted = onnxruntime.InferenceSession(str(file)).run(None, shown)
+    for place in (file, file, blocked):
+        for ours, theirs in zip(opened(place).run(None, shown), wanted, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+        kept = [x.name for x in (tmp_path / OPTIMISED).iterdir()]
+        assert len(kept) == 1 and kept[0].startswith("frame-"), kept
 
 
 @pytest.mark.parametrize("kind", ["Q4_1", "Q8_0"])
