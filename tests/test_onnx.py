@@ -91,7 +91,7 @@ def test_the_same_film_with_a_correction_saved_and_restored(network: X2Sam, runt
         next(run), next(run)
         track.correct(1, {"box": (10, 10, 60, 50)})
         track.save(tmp_path / "state")
-        found.append(model.open(film).restore(tmp_path / "state").result.frames)
+        found.append(model.open(film).restore(tmp_path / "state").finish().frames)
     for a, b in zip(*found, strict=True):
         assert [s.object_id for s in a.segments] == [s.object_id for s in b.segments]
         assert all((s.mask != t.mask).mean() < 0.002 for s, t in zip(a.segments, b.segments, strict=True))
