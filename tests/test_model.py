@@ -220,7 +220,7 @@ def test_cached_keys_are_exact(age: int, model: X2SamModel) -> None:
     ):
         attention = layer.cross_attention
         uncached = attention.heads(attention.k_proj(tokens(memory) + place + age_code(age, dim)))
-        assert close(keys + MemoryAttention._age_key(attention, age, memory), uncached, 3e-6)
+        assert close(keys + MemoryAttention.age_keys(attention, torch.tensor([age])), uncached, 3e-6)
         assert torch.equal(values, attention.heads(attention.v_proj(tokens(memory))))
 
 

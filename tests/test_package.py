@@ -24,7 +24,7 @@ ORDER = [
     "version", "errors", "threads", "store", "names", "masks", "types", "tasks", "config",
     "signatures", "media", "regions", "sam_prompts", "marks", "examples", "prompts", "requests", "vision", "processing",
     "model", "released", "checkpoints", "decoding", "results", "client",
-    "tracking", "speed", "predictor", "bench", "annotate",
+    "tracking", "speed", "onnx", "predictor", "bench", "annotate",
     "data", "metrics", "benchmarks", "evaluate",
     "train", "serve", "integrations",
     "commands", "cli",

@@ -107,8 +107,7 @@ def bench_segment(
     config = configuration(encoder, size, queries, memory, levels)
     if frames < config.memory_size + 2:
         raise InputError(f"Got {frames} frames", f"more than the {config.memory_size} that the memory holds, by 2")
-    torch.manual_seed(0)
-    model = torch.nn.Module.to(X2SamModel(config).eval().requires_grad_(False), device, kind)
+    model = torch.nn.Module.to(random_model(config), device, kind)
     guidance = random_guidance(config, device, kind)
     peak_mb, settled_mb, seconds = 0.0, 0.0, []
     bank: MemoryBank | None = None
@@ -146,6 +145,12 @@ def bench_segment(
         peak_gflops=peak,
         fraction_of_peak=work / median / peak,
     )
+
+
+def random_model(config: X2SamConfig) -> X2SamModel:
+    """The same random weights for the same sizes."""
+    torch.manual_seed(0)
+    return X2SamModel(config).eval().requires_grad_(False)
 
 
 def matmul_peak(device: str = "cpu", dtype: torch.dtype = torch.float32, repeats: int = 5) -> float:

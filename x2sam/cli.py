@@ -37,6 +37,7 @@ from x2sam.commands.usage import (
     Points,
     Prompts,
     Quiet,
+    Runtime,
     Same,
     Scribbles,
     TaskName,
@@ -111,6 +112,7 @@ def segment(
     save_state: Annotated[MaybeText, typer.Option(help="Of one video: file to write the running state to.")] = None,
     resume: Annotated[MaybeText, typer.Option(help="Of one video: saved state to go on from; no prompt.")] = None,
     settings: Changes = None,
+    runtime: Runtime = "torch",
     model: Model = "auto",
     device: Device = "auto",
     dtype: DType = "auto",
@@ -131,8 +133,8 @@ def segment(
         {name: values for name, values in shapes.items() if values},
         runner.Settings(
             *(model, device, dtype, task, kind, fps, frame, identity, out, tuple(format or ()), overwrite),
-            *(read_changes(settings), quiet, verbose, save_state, resume),
-            *(tuple(like or ()), tuple(unlike or ()), same, everything),
+            *(read_changes(settings) | ({"runtime": runtime} if runtime != "torch" else {}), quiet, verbose),
+            *(save_state, resume, tuple(like or ()), tuple(unlike or ()), same, everything),
         ),
         {
             **{"threshold": threshold, "mask_threshold": mask_threshold, "form": form, "protocol": protocol},
@@ -333,6 +335,42 @@ def mcp_server(
     from x2sam.serve.command import read_limits
 
     mcp.run_stdio(model, device, dtype, read_limits(limit or ()))
+
+
+exporting = typer.Typer(help="The network in other forms.", no_args_is_help=True)
+app.add_typer(exporting, name="export")
+
+
+@exporting.callback()
+def _export() -> None:
+    """One form a command."""
+
+
+@exporting.command("onnx")
+def export_onnx(
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the graphs.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="nano, a folder, or a mask side with random weights: hiera-tiny ...")
+    ] = "nano",
+    size: Annotated[int, typer.Option(help="Of a mask side: pixels a side; 0: its own.")] = 0,
+    queries: Annotated[int, typer.Option(help="Of a mask side: 0: its own.")] = 0,
+) -> None:
+    """Write the network as graphs for ONNX Runtime, each checked against PyTorch."""
+    import json
+
+    from x2sam import bench as measuring
+    from x2sam.onnx.export import export
+    from x2sam.predictor import X2Sam
+
+    def say(text: str) -> None:
+        print(f"x2sam: {text}", file=sys.stderr)
+
+    if model in measuring.ENCODERS:
+        export(measuring.random_model(measuring.configuration(model, size, queries)), out, None, say)
+    else:
+        loaded = X2Sam.from_pretrained(model, "cpu", "float32")
+        export(loaded.model, out, loaded.processor, say)
+    print(json.dumps({"outputs": [str(out)]}))
 
 
 app.command()(annotate)

@@ -8,11 +8,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
 from x2sam.errors import InputError
 
 BoolMask = NDArray[np.bool_]
+
+
+def _code() -> Any:
+    """pycocotools' mask code, imported with the first mask: the network alone runs where it is not installed."""
+    from pycocotools import mask
+
+    return mask
 
 
 @dataclass(frozen=True)
@@ -28,14 +34,14 @@ class RLE:
         """Encode a mask ``[H, W]``; every non-zero pixel belongs to it."""
         if mask.ndim != 2:
             raise InputError(f"Got a mask of shape {mask.shape}", "one mask of shape [height, width]")
-        code = coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8))
+        code = _code().encode(np.asfortranarray(mask != 0, dtype=np.uint8))
         return cls(mask.shape[0], mask.shape[1], code["counts"])
 
     @classmethod
     def encode_many(cls, masks: NDArray[Any]) -> list[RLE]:
         """Encode masks ``[N, H, W]`` in one call."""
         height, width = masks.shape[1:]
-        codes = coco_mask.encode(np.asfortranarray((masks != 0).transpose(1, 2, 0), dtype=np.uint8))
+        codes = _code().encode(np.asfortranarray((masks != 0).transpose(1, 2, 0), dtype=np.uint8))
         return [cls(height, width, code["counts"]) for code in codes]
 
     @classmethod
@@ -46,7 +52,7 @@ class RLE:
         edges = np.flatnonzero(line[1:] != line[:-1]) + left * height
         ends = np.concatenate([[0], edges, [height * width]])
         runs = ends[1:] - ends[:-1]
-        code = coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
+        code = _code().frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
         return cls(height, width, code["counts"])
 
     @classmethod
@@ -59,8 +65,8 @@ class RLE:
                 )
         if not polygons:
             return cls.encode(np.zeros((height, width), dtype=bool))
-        codes = coco_mask.frPyObjects([list(map(float, p)) for p in polygons], height, width)
-        return cls(height, width, coco_mask.merge(codes)["counts"])
+        codes = _code().frPyObjects([list(map(float, p)) for p in polygons], height, width)
+        return cls(height, width, _code().merge(codes)["counts"])
 
     @classmethod
     def from_coco(cls, code: dict[str, Any]) -> RLE:
@@ -78,7 +84,7 @@ class RLE:
                 f"Got run lengths of {sum(runs)} pixels for a mask of {width}x{height}", f"{height * width} pixels"
             )
         if isinstance(counts, list):
-            counts = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)["counts"]
+            counts = _code().frPyObjects({"size": [height, width], "counts": counts}, height, width)["counts"]
         return cls(height, width, counts)
 
     def to_coco(self, packed: bool = True) -> dict[str, Any]:
@@ -89,17 +95,17 @@ class RLE:
 
     def decode(self) -> BoolMask:
         """The mask as an array ``[H, W]`` of bool."""
-        return coco_mask.decode(self._coco).astype(bool)
+        return _code().decode(self._coco).astype(bool)
 
     @property
     def area(self) -> int:
         """Pixels in the mask."""
-        return int(coco_mask.area(self._coco))
+        return int(_code().area(self._coco))
 
     @property
     def box(self) -> tuple[float, float, float, float]:
         """The tight box ``(x0, y0, x1, y1)`` in pixels, right and bottom edge exclusive; zeros for an empty mask."""
-        x, y, w, h = (float(v) for v in coco_mask.toBbox(self._coco))
+        x, y, w, h = (float(v) for v in _code().toBbox(self._coco))
         return x, y, x + w, y + h
 
     @property
@@ -128,9 +134,9 @@ def iou_matrix(ours: Sequence[RLE], theirs: Sequence[RLE], crowd: Sequence[bool]
     if not ours or not theirs:
         return np.zeros((len(ours), len(theirs)))
     flags = [int(c) for c in crowd] if crowd is not None else [0] * len(theirs)
-    return np.asarray(coco_mask.iou([m._coco for m in ours], [m._coco for m in theirs], flags), dtype=np.float64)
+    return np.asarray(_code().iou([m._coco for m in ours], [m._coco for m in theirs], flags), dtype=np.float64)
 
 
 def union(masks: Sequence[RLE]) -> RLE:
     """The union of masks of one size."""
-    return RLE(masks[0].height, masks[0].width, coco_mask.merge([m._coco for m in masks])["counts"])
+    return RLE(masks[0].height, masks[0].width, _code().merge([m._coco for m in masks])["counts"])

@@ -80,6 +80,7 @@ class X2Sam:
         dtype: str | torch.dtype = "auto",
         image_size: int | None = None,
         memory_levels: int | Sequence[int] | None = None,
+        runtime: str = "torch",
         **kwargs: Any,
     ) -> X2Sam:
         """Load a model.
@@ -95,6 +96,7 @@ class X2Sam:
                 quicker and less exact.
             memory_levels: which of the pixel decoder's levels remember earlier frames, of those that the model has; 0
                 is the coarsest and the quickest.
+            runtime: ``torch``, or ``onnx``: the same model as graphs on ONNX Runtime, on the CPU (docs/onnx.md).
             kwargs: fields of the configuration (``memory_size``, ...), and what transformers' ``from_pretrained`` takes
                 (``device_map``, ``quantization_config``, ...).
 
@@ -102,7 +104,9 @@ class X2Sam:
             InputError: an argument that neither knows; CheckpointError: weights that cannot be loaded.
         """
         check_settings(kwargs)
-        where = pick_device(device)
+        if runtime not in ("torch", "onnx"):
+            raise InputError(f"Got runtime={runtime!r}", "'torch' or 'onnx'")
+        where = pick_device("cpu" if runtime == "onnx" and device == "auto" else device)
         kind = pick_dtype(dtype, where)
         if name_or_path == "auto":
             name_or_path = "nano" if "nano" in shipped() else "tiny"
@@ -115,6 +119,11 @@ class X2Sam:
             loaded = cls(torch.nn.Module.to(tiny_model(**fields), where, kind), tiny_processor(), "tiny")
             return loaded._fit(image_size, memory_levels)
         source = find_weights(name_or_path)
+        if runtime == "onnx":
+            if (where.type, kind) != ("cpu", torch.float32) or image_size or memory_levels or kwargs:
+                got = f"Got runtime='onnx' with device={device!r}, dtype={dtype!r} or changes of the model"
+                raise InputError(got, "the CPU, float32 and the model as it is", "x2sam export onnx takes --set")
+            return cls._on_graphs(str(name_or_path), source)
         try:
             model = X2SamModel.from_pretrained(source, dtype=kind, **kwargs)
             processor = X2SamProcessor.from_pretrained(source)
@@ -126,6 +135,17 @@ class X2Sam:
             ) from error
         loaded = cls(model if "device_map" in kwargs else model.to(device=where), processor, str(name_or_path))
         return loaded._fit(image_size, memory_levels)
+
+    @classmethod
+    def _on_graphs(cls, name: str, source: str) -> X2Sam:
+        from x2sam.onnx.runtime import OnnxModel, graphs_of
+
+        def network() -> tuple[X2SamModel, X2SamProcessor]:
+            loaded = cls.from_pretrained(source, "cpu", "float32")
+            return loaded.model, loaded.processor
+
+        folder = graphs_of(source, network)
+        return cls(OnnxModel.load(folder), X2SamProcessor.from_pretrained(folder), f"{name}, onnx")
 
     def _fit(self, image_size: int | None, memory_levels: int | Sequence[int] | None) -> X2Sam:
         """Leave out what need not be exact."""

@@ -118,6 +118,7 @@ Quiet = Annotated[
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Also say what was understood, and where errors come from.")
 ]
+Runtime = Annotated[str, typer.Option(help="torch, or onnx: the same model on ONNX Runtime (docs/onnx.md).")]
 Changes = Annotated[
     MaybeTexts,
     typer.Option("--set", help="key=number of the model: image_size=128, memory_levels=0, memory_size=0 ..."),

@@ -39,7 +39,7 @@ class DeformableAttention(mask2former.Mask2FormerPixelDecoderEncoderMultiscaleDe
         **others: Any,
     ) -> tuple[Tensor, Tensor | None]:
         """As the parent's, for reference points without a size; the attention weights are not handed out on CPU."""
-        if hidden_states.device.type != "cpu":
+        if hidden_states.device.type != "cpu" or torch.onnx.is_in_onnx_export():
             return super().forward(
                 hidden_states,
                 attention_mask,

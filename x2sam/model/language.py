@@ -85,10 +85,7 @@ class LanguageSide(nn.Module):
     def __init__(self, config: X2SamConfig) -> None:
         super().__init__()
         self.config = config
-        if isinstance(config.language_config, Qwen3VLConfig):
-            self.model = Qwen3VLForConditionalGeneration(config.language_config)
-        else:
-            self.model = AutoModelForCausalLM.from_config(config.language_config)
+        self.model = self.language_model(config)
         self.eyes = SharedEyes(config) if config.shared_eyes else None
         if self.eyes is not None and isinstance(config.language_config, Qwen3VLConfig):
             del self.model.model.visual
@@ -116,6 +113,16 @@ class LanguageSide(nn.Module):
         if config.rotary_dtype != "float32":
             for rotary in (self.visual.rotary_pos_emb, self.decoder.rotary_emb):
                 rotary.register_forward_pre_hook(_round_frequencies(getattr(torch, config.rotary_dtype)))
+
+    def language_model(self, config: X2SamConfig) -> Any:
+        """The language model itself, with random weights."""
+        if isinstance(config.language_config, Qwen3VLConfig):
+            return Qwen3VLForConditionalGeneration(config.language_config)
+        return AutoModelForCausalLM.from_config(config.language_config)
+
+    def cache(self) -> Any:
+        """Where keys and values of what was read are kept; empty."""
+        return DynamicCache(config=self.config.text_config)
 
     # --- what differs between language models ----------------------------------------------------------------------
 
@@ -289,12 +296,18 @@ class LanguageSide(nn.Module):
         for row, words in zip(ids, bare, strict=True):
             row[: len(prefix) + len(words)] = torch.tensor(prefix + words)
         mask = torch.arange(ids.shape[1], device=device) < lengths[:, None]
-        states, found = self.spell(ids), []
+        last = torch.arange(len(bare), device=device), lengths - 1
+        found = [states[last] for states in self.early(self.spell(ids), mask)]
+        return (torch.cat(found, -1) - self.meaning_centre) / self.meaning_spread
+
+    def early(self, states: Tensor, mask: Tensor) -> list[Tensor]:
+        """States ``[B, L, D]`` after each of ``meaning_layers``; ``mask`` ``[B, L]`` bool: real tokens."""
+        found = []
         for start, stop in pairwise((0, *self.config.meaning_layers)):
             view = self.layers(start, stop)
             states = view(inputs_embeds=states, attention_mask=mask.long(), use_cache=False).last_hidden_state
-            found.append(states[torch.arange(len(bare), device=device), lengths - 1])
-        return (torch.cat(found, -1) - self.meaning_centre) / self.meaning_spread
+            found.append(states)
+        return found
 
     def positions(
         self,

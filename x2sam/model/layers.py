@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import initialization
 
 Rotary = Tensor
-"""Complex numbers of length one, ``[H*W, head_dim / 2]``: the turn of every channel pair."""
+"""Complex numbers of length one, as pairs ``[H*W, head_dim / 2, 2]``: the turn of every channel pair."""
 
 
 class Attention(nn.Module):
@@ -66,13 +66,17 @@ def rotary_table(height: int, width: int, dim: int, device: torch.device, theta:
     index = torch.arange(height * width, device=device)
     x, y = (index % width).float(), torch.div(index, width, rounding_mode="floor").float()
     angles = torch.cat([torch.outer(x, frequencies), torch.outer(y, frequencies)], -1)  # [H*W, dim / 2]
-    return torch.polar(torch.ones_like(angles), angles)
+    return torch.stack([angles.cos(), angles.sin()], -1)
 
 
 def rotate(x: Tensor, rotary: Rotary) -> Tensor:
     """Turn neighbouring channel pairs of ``x`` ``[..., L, D]`` by the table's angles, in float32."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rotary).flatten(-2).to(x.dtype)
+    pairs = x.float().unflatten(-1, (-1, 2))
+    if torch.onnx.is_in_onnx_export():  # ONNX has no complex numbers; here they are what is quick
+        (a, b), (c, s) = pairs.unbind(-1), rotary.unbind(-1)
+        return torch.stack([a * c - b * s, a * s + b * c], -1).flatten(-2).to(x.dtype)
+    turned = torch.view_as_complex(pairs) * torch.view_as_complex(rotary)
+    return torch.view_as_real(turned).flatten(-2).to(x.dtype)
 
 
 @lru_cache(maxsize=32)

@@ -107,6 +107,8 @@ class MemoryAttentionLayer(GradientCheckpointingLayer):
         normed = self.norm1(x)
         x = x + self.dropout(self.self_attention(normed, normed, normed, rotary=rotary))
         x = x + self.dropout(self.cross_attention.attend(self.norm2(x), keys, values, rotary=rotary))
+        if x.shape[1] <= ROWS:
+            return self.feedforward(x)
         return torch.cat([self.feedforward(rows) for rows in x.split(ROWS, 1)], 1)
 
     def feedforward(self, x: Tensor) -> Tensor:
@@ -131,26 +133,33 @@ class MemoryAttention(nn.Module):
 
     def forward(self, features: Tensor, memories: list[tuple[int, list[KeyValue]]]) -> Tensor:
         """Features ``[B, D, h, w]`` of the frame after reading ``memories``: pairs (age in frames, keys and values)."""
+        ages = torch.tensor([age for age, _ in memories], device=features.device)
+        keyed = []
+        for i, layer in enumerate(self.layers):
+            shifts = self.age_keys(layer.cross_attention, ages)
+            keys = torch.cat([kvs[i][0] + shift for (_, kvs), shift in zip(memories, shifts, strict=True)], 2)
+            keyed.append((keys, torch.cat([kvs[i][1] for _, kvs in memories], 2)))
+        return self.attend(features, keyed)
+
+    def attend(self, features: Tensor, keyed: Sequence[KeyValue]) -> Tensor:
+        """Features ``[B, D, h, w]`` after reading keys and values of every layer, which know their age."""
         height, width = features.shape[-2:]
         dim = features.shape[1]
         x = tokens(features) + 0.1 * sine_positions(height, width, dim, features.device, features.dtype)
-        for i, layer in enumerate(self.layers):
-            attention = layer.cross_attention
-            rotary = rotary_table(height, width, dim // attention.num_heads, x.device)
-            keys = torch.cat([kvs[i][0] + self._age_key(attention, age, x) for age, kvs in memories], 2)
-            values = torch.cat([kvs[i][1] for _, kvs in memories], 2)
-            x = layer(x, keys, values, rotary)
+        for layer, (keys, values) in zip(self.layers, keyed, strict=True):
+            x = layer(x, keys, values, rotary_table(height, width, dim // layer.cross_attention.num_heads, x.device))
         return self.norm(x).transpose(1, 2).unflatten(2, (height, width))
 
     @staticmethod
-    def _age_key(attention: Any, age: int, like: Tensor) -> Tensor:
-        """What the age code adds to every key, ``[1, heads, 1, D / heads]``."""
+    def age_keys(attention: Any, ages: Tensor) -> Tensor:
+        """What the codes of ages ``[M]`` (frames) add to every key, ``[M, heads, 1, D / heads]``."""
         half = attention.k_proj.in_features // 2
         frequencies = torch.exp(
-            -math.log(10_000.0) * torch.arange(half, device=like.device, dtype=torch.float32) / half
+            -math.log(10_000.0) * torch.arange(half, device=ages.device, dtype=torch.float32) / half
         )
-        code = torch.cat([(age * frequencies).sin(), (age * frequencies).cos()]).to(attention.k_proj.weight.dtype)
-        return attention.heads(F.linear(code[None, None], attention.k_proj.weight))
+        angles = ages[:, None] * frequencies
+        code = torch.cat([angles.sin(), angles.cos()], -1).to(attention.k_proj.weight.dtype)
+        return attention.heads(F.linear(code, attention.k_proj.weight)[:, None])
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -167,7 +176,7 @@ class StridedConv(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or self.in_channels < 32:
+        if x.device.type != "cpu" or self.in_channels < 32 or torch.onnx.is_in_onnx_export():
             return super().forward(x)
         height, width = (-(-side // 2) for side in x.shape[-2:])
         columns = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride)  # [B, C*9, h*w]

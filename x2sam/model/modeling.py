@@ -81,17 +81,22 @@ class X2SamModel(Started, PreTrainedModel):
         "Qwen3VLTextDecoderLayer",
     ]
 
+    language_side: Any = LanguageSide
+    encoder_side: Any = Sam2VisionModel
+    head_side: Any = PromptedHead
+    """What the large parts are made of; another runtime (`x2sam.onnx.runtime`) puts its own there."""
+
     def __init__(self, config: X2SamConfig) -> None:
         super().__init__(config)
         encoder_config = config.mask_encoder_config
-        self.language = LanguageSide(config)
+        self.language = self.language_side(config)
         inner = ".language_model" if isinstance(config.language_config, Qwen3VLConfig) else ""
         self._tied_weights_keys = {
             "language.model.lm_head.weight": f"language.model.model{inner}.embed_tokens.weight",
         }
         if "language.model" in (config.apart or {}):  # tied when it is read
             self._tied_weights_keys = self.language.model._tied_weights_keys = {}
-        self.mask_encoder = Sam2VisionModel(encoder_config)
+        self.mask_encoder = self.encoder_side(encoder_config)
         if self.language.eyes is not None:
             self.language.eyes.look_with(self._look, self.language.decoder.embed_tokens)
         queries = config.num_queries > 0
@@ -101,7 +106,7 @@ class X2SamModel(Started, PreTrainedModel):
         self.alignment = Alignment(config) if queries and config.alignment_weight else None
         words = config.lexical_conditions and config.recognition_channels
         self.recognition = Recognition(config) if words else None
-        self.prompted_head = PromptedHead(config) if config.prompted_widths else None
+        self.prompted_head = self.head_side(config) if config.prompted_widths else None
         self.memory_attention: Any = MemoryAttention(config) if queries else None
         self.memory_encoder: Any = MemoryEncoder(config) if queries else None
         self.no_memory = nn.Parameter(torch.zeros(config.hidden_dim))
@@ -317,14 +322,14 @@ class X2SamModel(Started, PreTrainedModel):
             if surplus:  # what the last prompt added
                 prefix.cache.crop(-surplus)
             return prefix.cache
-        return DynamicCache(config=self.config.text_config) if generating else None
+        return self.language.cache() if generating else None
 
     def read_prefix(self, input_ids: Tensor, whole: bool = True, **pixels: Tensor | None) -> Prefix:
         """Read the shared beginning ``[1, L]`` of several prompts (the medium) once; see `understand`.
 
         whole: False runs the layers that conditions need; what follows can then not be spoken.
         """
-        cache = DynamicCache(config=self.config.text_config)
+        cache = self.language.cache()
         positions = self.language.positions(input_ids, None, pixels.get("image_grid_thw"), pixels.get("video_grid_thw"))
         whole = whole or not self.config.conditions_layer
         self.language.read(self.language.embed(input_ids, **pixels), None, cache, positions, whole)
@@ -446,7 +451,8 @@ class X2SamModel(Started, PreTrainedModel):
         answers = maps.new_zeros(len(own), 1, 1) if known is None else known[rows, columns]
         looks = self.prompted_head.look(features.maps(), features.recognition)
         evidence = self._evidence(guidance, features.recognition)[rows, columns]
-        return self.prompted_head(looks, rows, maps, answers, guidance.conditions[rows, columns], evidence)
+        conditions = guidance.conditions[rows, columns]
+        return self.prompted_head(looks, rows, maps=maps, answers=answers, conditions=conditions, evidence=evidence)
 
     def draw(
         self, features: FrameFeatures, prompts: Sequence[tuple[Guidance, Tensor | None, Tensor | None, bool]]
@@ -480,8 +486,8 @@ class X2SamModel(Started, PreTrainedModel):
         said = [a if a is not None else t.new_zeros(len(t), *grid) for a, t in zip(answers, told, strict=True)]
         rows = torch.zeros(sum(shares), dtype=torch.long, device=told[0].device)
         looks = self.prompted_head.look(features.maps(), features.recognition)
-        prompts_of = (torch.cat(parts) for parts in (maps, said, told, evidence))
-        drawn_all = self.prompted_head(looks, rows, *prompts_of)
+        given = {"maps": maps, "answers": said, "conditions": told, "evidence": evidence}
+        drawn_all = self.prompted_head(looks, rows, **{name: torch.cat(parts) for name, parts in given.items()})
         found = []
         for (some, own), part, (_, _, _, alone) in zip(pairs, drawn_all.split(shares), prompts, strict=True):
             found.append((prediction_of if alone else pieces_of)(part, own, some))

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -133,6 +133,11 @@ def load_packed(module: nn.Module, file: str | Path) -> list[str]:
             values.copy_(decode(stored, form.kind)[:, : values[0].numel()].view(values.shape))
         filled.append(name)
     return filled
+
+
+def stored_blocks(file: str | Path) -> dict[str, tuple[Any, str]]:
+    """Matrices of a packed file as they are stored: name -> (blocks uint8 ``[rows, bytes a row]``, kind)."""
+    return {name: (stored.numpy(), form.kind) for name, stored, form in _stored(file) if form is not None}
 
 
 def pack(tensor: Tensor) -> tuple[Tensor, Packed]:

@@ -179,13 +179,14 @@ class PromptedHead(nn.Module):
         return PromptedMasks(logits, quality, presence, pointed, single, token)
 
     def _prompt(self, level: int, inputs: Tensor, look: Tensor) -> Tensor:
-        return self.prompts[level](F.adaptive_avg_pool2d(inputs, look.shape[-2:]))
+        step = int(inputs.shape[-1]) // int(look.shape[-1])  # each level is half as fine as the one before
+        return self.prompts[level](inputs if step == 1 else F.avg_pool2d(inputs, step))
 
     def _around(self, x: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
         """The coarsest cells look at each other and at what is said: (cells, what they make of it)."""
         size = x.shape[-2:]
         places = sine_positions(*size, x.shape[1], x.device, x.dtype)
-        told = torch.stack([self.judge[0].expand(len(x), -1), self.condition(conditions)], 1)
+        told = torch.stack([self.judge[0].expand(x.shape[0], -1), self.condition(conditions)], 1)
         y = torch.cat([told, tokens(x) + places], 1)
         for layer in self.context:
             y = layer(y)
