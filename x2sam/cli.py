@@ -134,7 +134,11 @@ def segment(
         runner.Settings(
             *(model, device, dtype, task, kind, fps, frame, identity, out, tuple(format or ()), overwrite),
             *(read_changes(settings) | ({"runtime": runtime} if runtime != "torch" else {}), quiet, verbose),
-            *(save_state, resume, tuple(like or ()), tuple(unlike or ()), same, everything),
+            *(save_state, resume),
+            like=tuple(like or ()),
+            unlike=tuple(unlike or ()),
+            same=same,
+            everything=everything,
         ),
         {
             **{"threshold": threshold, "mask_threshold": mask_threshold, "form": form, "protocol": protocol},

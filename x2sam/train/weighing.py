@@ -6,6 +6,7 @@ On the photos that the head was trained on it is nearly always right, so only ot
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,28 +23,31 @@ TASK = "img_refseg"
 
 
 def weigh(model: X2Sam, source: Source, samples: Sequence[int]) -> dict[str, float]:
-    """Fit ``prompted_head.evidence``, in place; tells what each piece counts beside one logit of the head."""
+    """Fit ``prompted_head.evidence`` and the scale of what the head says itself, in place; tells both."""
     head = model.model.prompted_head
     assert head is not None
-    own, evidence, there, _ = gather(model, source, samples)
+    own, evidence, there = gather(model, source, samples)
     scale, weights, bias = fit(own, evidence, there)
-    with torch.no_grad():
-        head.evidence.weight.copy_(torch.from_numpy(weights / scale)[None])
-        head.evidence.bias.fill_(float(bias / scale))
-    return {f"evidence {i}": round(float(w / scale), 3) for i, w in enumerate(weights)}
+    last: Any = head.presence[-1]
+    with torch.no_grad():  # all that the head says of a thing being there, and so the sum, comes true as often as told
+        for part in (last.weight, last.bias, head.recognised):
+            part.mul_(scale)
+        head.evidence.weight.copy_(torch.from_numpy(weights)[None])
+        head.evidence.bias.fill_(bias)
+    return {"head": round(scale, 3), **{f"evidence {i}": round(float(w), 3) for i, w in enumerate(weights)}}
 
 
 def gather(
     model: X2Sam, source: Source, samples: Sequence[int]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
-    """Of every phrase: what the head says without evidence, the evidence, whether there is such a thing, its sample."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Of every phrase: what the head says without evidence, the evidence, and whether there is such a thing."""
     head, kept = model.model.prompted_head, list[Tensor]()
     assert head is not None
 
     def keep(_: object, inputs: tuple[Tensor, ...], out: Tensor) -> None:
         kept.extend((inputs[0], out[:, 0]))
 
-    rows, truth, groups = list[Tensor](), list[bool](), list[int]()
+    rows, truth = list[Tensor](), list[bool]()
     hooks = [head.evidence.register_forward_hook(keep)]
     hooks.append(head.register_forward_hook(lambda _, inputs, out: kept.append(out.presence)))
     for i in samples:
@@ -54,11 +58,10 @@ def gather(
         rows.append(torch.cat([(told - counted)[:, None], pieces], 1))
         present = {track.condition for track in sample.objects if track.masks[0] is not None and track.masks[0].area}
         truth += [c in present for c in range(len(sample.prompt.conditions))]
-        groups += [i] * len(sample.prompt.conditions)
     for hook in hooks:
         hook.remove()
     table = torch.cat(rows).double().numpy()
-    return table[:, 0], table[:, 1:], np.array(truth), np.array(groups)
+    return table[:, 0], table[:, 1:], np.array(truth)
 
 
 def fit(
