@@ -206,7 +206,7 @@ def test_the_task_is_inferred(given: dict[str, Any], kind: str, task: str) -> No
         ({"task": "vid_refseg", "prompt": "cat"}, "Did you mean img_refseg"),
         ({"task": "vid_objseg", "regions": (5, 5)}, "Did you mean img_intseg"),
         ({"task": "img_refseg"}, "Got no a phrase|Got no phrase"),
-        ({"task": "img_vgdseg"}, "point, box, scribble or mask"),
+        ({"task": "img_vgdseg"}, "point, box, scribble, mask or example"),
         ({"prompt": ""}, "Got"),
         ({"regions": (500, 5)}, "outside|140"),
         ({"regions": {"box": (5, 5, 2, 2)}}, "no area"),

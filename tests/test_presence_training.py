@@ -20,7 +20,7 @@ def test_whole_pictures_tell_what_is_in_them(told: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     kind = torch.arange(80) % 2
     pictures = torch.rand(80, 64, generator=generator)
-    pictures[:, 5] += kind
+    pictures[:, ::2] += kind[:, None]
     looks = torch.eye(32)[:2]
     truth = torch.stack([kind == 1, kind == 0], -1).float()
     if not told:

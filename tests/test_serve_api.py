@@ -204,7 +204,9 @@ def test_a_clip_is_followed_corrected_and_exported_as_here(
 
 def test_track_in_one_call(client: Client, predictor: X2Sam, film: Callable[[int], Path], service: Any) -> None:
     frames = list(client.track(film(5), "the rabbit", threshold=0.0))
-    assert frames == list(predictor.track(film(5), "the rabbit", threshold=0.0))
+    ours = list(predictor.track(film(5), "the rabbit", threshold=0.0))
+    assert frames == ours
+    assert [frame.presence for frame in frames] == [frame.presence for frame in ours]
     assert len(service.state.store) == 0
 
 

@@ -389,6 +389,7 @@ COMMANDS = (
     "chat",
     "tasks",
     "pull",
+    "export",
     "train",
     "evaluate",
     "serve",

@@ -293,7 +293,8 @@ def _frame(frame: dict[str, Any]) -> FrameResult:
         )
         for segment in frame["segments"]
     )
-    return FrameResult(frame["index"], frame["time"], frame["height"], frame["width"], segments)
+    presence = {int(condition): sure for condition, sure in frame.get("presence", {}).items()}
+    return FrameResult(frame["index"], frame["time"], frame["height"], frame["width"], segments, presence)
 
 
 def _check(answer: httpx.Response) -> None:

@@ -216,8 +216,9 @@ class FrameResult(Arrays):
     height: int
     width: int
     segments: tuple[Segment, ...] = ()
-    presence: Mapping[int, float] = field(default_factory=dict)
-    """By condition, how sure it is that it is there (0 to 1), whether or not a segment was given."""
+    presence: Mapping[int, float] = field(default_factory=dict, compare=False)
+    """By condition, how sure it is that it is there (0 to 1), whether or not a segment was given. Masks are what is
+    compared: formats that hold masks alone do not hold it."""
 
     @property
     def _size(self) -> tuple[int, int]:

@@ -159,6 +159,7 @@ class FrameOut(BaseModel):
     height: int
     width: int
     segments: list[SegmentOut]
+    presence: dict[int, float] = Field(default={}, description="By condition, how sure it is that it is there")
 
 
 class MediaOut(BaseModel):
@@ -312,7 +313,8 @@ def media_out(upload: Upload) -> MediaOut:
 def frame_out(frame: FrameResult, masks: list[MaskForm]) -> FrameOut:
     """A frame's segments, with their masks in the forms that were asked for."""
     segments = [segment_out(segment, masks) for segment in frame.segments]
-    return FrameOut(index=frame.index, time=frame.time, height=frame.height, width=frame.width, segments=segments)
+    size = {"height": frame.height, "width": frame.width}
+    return FrameOut(index=frame.index, time=frame.time, **size, segments=segments, presence=dict(frame.presence))
 
 
 def segment_out(segment: Segment, masks: list[MaskForm]) -> SegmentOut:
