@@ -159,8 +159,10 @@ class X2SamConfig(PreTrainedConfig):
     """A phrase whose best mask scores less is said not to be there; calibrated on validation (`train.ship`)."""
     arrival_threshold: float = 0.0
     """What a phrase that a clip has not shown yet must score at least: the best of many frames misleads more easily."""
+    staying_threshold: float | None = None
+    """What it must score on later frames of the clip; None: as `presence_threshold`."""
     object_threshold: float = 0.5
-    """The same for an object that a region shows, frame by frame."""
+    """What must be scored by an object that a region shows, frame by frame."""
     grounded_threshold: float = 0.5
     """The same for every instance of what regions or examples show."""
     calibration: dict[str, list[float]] | None = None

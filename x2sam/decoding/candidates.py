@@ -70,7 +70,9 @@ class AnswerOptions:
     presence: float = 0.5
     """The default ``threshold`` of phrases; set from the model's configuration."""
     arrival: float = 0.0
-    """The same for a phrase that a clip has not shown yet, where it is higher."""
+    """The same for a phrase that a clip has not shown yet, where it is higher than ``staying``."""
+    staying: float | None = None
+    """The same for a phrase in a clip; None: as ``presence``."""
     object_presence: float = 0.5
     """The default ``threshold`` of single objects."""
     grounded: float = 0.5
@@ -178,7 +180,9 @@ def rules_of(task: Task, options: AnswerOptions) -> Rules:
         rules = Rules()
         if task.answer == "best":
             rules = replace(rules, threshold=options.object_presence if task.one_region else options.presence)
-            rules = replace(rules, arrival=options.arrival if task.media == "video" and not task.one_region else 0.0)
+            if task.media == "video" and not task.one_region:
+                stays = options.presence if options.staying is None else options.staying
+                rules = replace(rules, threshold=stays, arrival=options.arrival)
         if task.answer == "instances":
             rules = replace(rules, threshold=options.grounded)
         if task.answer == "generic" and options.form == "panoptic":

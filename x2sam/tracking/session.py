@@ -194,6 +194,7 @@ def answer_options(options: dict[str, Any], config: X2SamConfig) -> AnswerOption
     calibrated = {
         "presence": config.presence_threshold,
         "arrival": config.arrival_threshold,
+        "staying": config.staying_threshold,
         "object_presence": config.object_threshold,
         "grounded": config.grounded_threshold,
         "calibration": tuple((kind, float(t), float(b)) for kind, (t, b) in (config.calibration or {}).items()),
