@@ -370,7 +370,7 @@ class X2SamModel(Started, PreTrainedModel):
             features = frame if isinstance(frame, FrameFeatures) else self.encode(frame)
             known = self._recognise(guidance, features.recognition)
             own = likeliest(guidance, None if alone else known)
-            masks = self._prompted(features, guidance, own, drawn, known)
+            masks = self.prompted(features, guidance, own, drawn, known)
             return (prediction_of if alone else pieces_of)(masks, own, guidance), bank or MemoryBank()
         layers, bank, _ = self._segment(frame, guidance, bank or MemoryBank(), remember, every_layer=False)
         return layers[-1], bank
@@ -433,7 +433,7 @@ class X2SamModel(Started, PreTrainedModel):
             return guidance.conditions.new_zeros(*guidance.conditions.shape[:2], EVIDENCE)
         return self.recognition.evidence(guidance.looks, recognition, eyes.classifier)
 
-    def _prompted(
+    def prompted(
         self,
         features: FrameFeatures,
         guidance: Guidance,
@@ -622,7 +622,7 @@ class X2SamModel(Started, PreTrainedModel):
             if maps is not None and before:
                 maps = recalled(maps, own, before, rows)
             known = self._recognise(told, shown.recognition)
-            masks = self._prompted(shown, told, own, maps, known)
+            masks = self.prompted(shown, told, own, maps, known)
             if walks:
                 before = {(int(rows[i]), int(c)): masks.logits[p, 0].detach() for p, (i, c) in enumerate(own.tolist())}
             here = [targets[b][t] for b, t in zip(rows.tolist(), at.tolist(), strict=True)]

@@ -18,7 +18,6 @@ from x2sam.decoding.limits import limited
 from x2sam.errors import InputError
 from x2sam.masks import RLE
 from x2sam.model.prompt_maps import prompt_maps
-from x2sam.model.prompted_head import PromptedMasks
 from x2sam.regions import from_points
 from x2sam.requests import make_request
 from x2sam.tracking.engine import Engine, Query, autocast, listen
@@ -85,18 +84,14 @@ def distinct(masks: Tensor, scores: Tensor, most: int = MOST, overlap: float = R
 def _drawn(engine: Engine, index: int, frame: Frame, clicks: Sequence[Region]) -> Iterator[tuple[Tensor, Tensor]]:
     """A model that draws what is clicked: clicks are read and drawn as they are anywhere, some at a time."""
     model, features = engine.model, engine.features(index, frame)
-    head = model.prompted_head
-    assert head is not None
     with autocast(model):
-        looks = head.look(features.maps(), features.recognition)
         for start in range(0, len(clicks), TOGETHER):
             some = clicks[start : start + TOGETHER]
             guidance = listen(engine.read(make_request(engine.clip, regions=list(some)))).guidance
             assert guidance is not None
-            maps = prompt_maps(some, index, model.config.image_size).to(guidance.conditions)
-            rows = torch.zeros(len(some), dtype=torch.long, device=model.device)
-            told = guidance.conditions[0, : len(some)]
-            found: PromptedMasks = head(looks, rows, maps, maps.new_zeros(len(some), 1, 1), told)
+            maps = prompt_maps(some, index, model.config.image_size)
+            own = torch.tensor([(0, c) for c in range(len(some))], device=model.device)
+            found = model.prompted(features, guidance, own, maps[None], None)
             yield found.logits.flatten(0, 1), found.quality.sigmoid().flatten()
 
 
