@@ -22,7 +22,7 @@ from x2sam.decoding import limits, presence
 from x2sam.decoding.candidates import AnswerOptions, Candidate
 from x2sam.errors import InputError, X2SamError
 from x2sam.examples import parse_example
-from x2sam.masks import RLE
+from x2sam.masks import RLE, iou_matrix
 from x2sam.media.opening import open_media
 from x2sam.model.mask_decoder import Prediction
 from x2sam.results.result import Result
@@ -264,6 +264,21 @@ def test_everything_repeats_nothing_and_keeps_the_limits(model: X2Sam, monkeypat
         model.segment(picture(4), ["cat"], everything=True)
     film = model.track([picture(4)] * 2, everything=True, max_objects=2).finish()
     assert film.task == "vid_objseg"
+
+
+def test_everything_is_drawn_click_by_click_where_a_model_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nano: the masks are those of the clicks, and names are those that the features answer."""
+    nano = X2Sam.from_pretrained("nano", device="cpu")
+    monkeypatch.setattr(everything, "STABLE", 0.0)
+    monkeypatch.setattr(everything, "GRID", 1)
+    photo = picture(4)
+    found = nano.segment(photo, everything=True)
+    middle = nano.segment(photo, regions={"point": (70, 45)}, alternatives=3)
+    ours, theirs = ([s.rle for s in result.segments] for result in (found, middle))
+    assert ours
+    assert iou_matrix(ours, theirs).max() > 0.8  # a click's own answer is one piece that holds the click
+    named = nano.segment(photo, ["cat", "sky"], everything=True)
+    assert set(named.labels) <= {"cat", "sky"}
 
 
 def test_of_masks_that_overlap_the_surest_stays() -> None:

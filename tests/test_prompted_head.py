@@ -312,7 +312,7 @@ def test_evidence_is_what_the_classifier_would_rather_call_the_picture(recogniti
     unit = F.normalize(names.weight, dim=-1)
     between = F.normalize(unit[0] + unit[1], dim=-1)
     looks = torch.cat([torch.stack([unit[0], between]), torch.zeros(2, 1)], -1)[None]
-    surest, whole, like, context = recognition.evidence(looks, features, names)[0].T
+    surest, whole, like, context = recognition.evidence(looks, recognition.view(features, names))[0].T
     cells = names(features[0].flatten(1).T).softmax(-1)
     shares = torch.stack([cells[:, 0], cells[:, :2].mean(-1)])
     assert close(surest, shares.topk(SUREST, -1).values.mean(-1).log(), 1e-3)

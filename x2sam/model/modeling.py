@@ -36,7 +36,7 @@ from x2sam.model.packed import load_packed
 from x2sam.model.precision import check_dtype
 from x2sam.model.prompt_maps import CHANNELS, STRIDE
 from x2sam.model.prompted_head import PromptedHead, PromptedMasks, likeliest, pieces_of, prediction_of, recalled
-from x2sam.model.recognition import EVIDENCE, Recognition
+from x2sam.model.recognition import EVIDENCE, Recognition, Viewed
 from x2sam.model.region_sampler import RegionSampler, check_regions
 
 
@@ -421,17 +421,20 @@ class X2SamModel(Started, PreTrainedModel):
             return None
         return self.recognition(guidance.looks, recognition)
 
-    def _evidence(self, guidance: Guidance, recognition: Tensor | None) -> Tensor:
-        """Whether each condition is there, by what the classifier sees ``[B, C, EVIDENCE]``; zeros without one."""
+    def _viewed(self, recognition: Tensor | None, maps: Tensor) -> Viewed | None:
+        """Frames as the classifier sees them; None without one, and where all that is meant is drawn."""
         eyes = self.language.visual
-        if (
-            self.recognition is None
-            or guidance.looks is None
-            or recognition is None
-            or not isinstance(eyes, SharedEyes)
-        ):
+        if self.recognition is None or recognition is None or not isinstance(eyes, SharedEyes):
+            return None
+        if bool(maps.flatten(1).any(1).all()):
+            return None
+        return self.recognition.view(recognition, eyes.classifier)
+
+    def _evidence(self, guidance: Guidance, viewed: Viewed | None) -> Tensor:
+        """Whether each condition is there, by what is seen ``[B, C, EVIDENCE]``; zeros where nothing tells."""
+        if self.recognition is None or guidance.looks is None or viewed is None:
             return guidance.conditions.new_zeros(*guidance.conditions.shape[:2], EVIDENCE)
-        return self.recognition.evidence(guidance.looks, recognition, eyes.classifier)
+        return self.recognition.evidence(guidance.looks, viewed)
 
     def prompted(
         self,
@@ -450,7 +453,7 @@ class X2SamModel(Started, PreTrainedModel):
             maps = drawn.to(maps)[rows, columns]
         answers = maps.new_zeros(len(own), 1, 1) if known is None else known[rows, columns]
         looks = self.prompted_head.look(features.maps(), features.recognition)
-        evidence = self._evidence(guidance, features.recognition)[rows, columns]
+        evidence = self._evidence(guidance, self._viewed(features.recognition, maps))[rows, columns]
         conditions = guidance.conditions[rows, columns]
         return self.prompted_head(looks, rows, maps=maps, answers=answers, conditions=conditions, evidence=evidence)
 
@@ -469,7 +472,7 @@ class X2SamModel(Started, PreTrainedModel):
         """
         assert self.prompted_head is not None
         cells = self.config.image_size // STRIDE
-        pairs, told, maps, answers, evidence, shares = [], [], [], [], [], []
+        pairs, told, maps, answers, shares = [], [], [], [], []
         for guidance, places, drawn, alone in prompts:
             some = guidance if places is None else guidance.only(places)
             known = self._recognise(some, features.recognition)
@@ -480,14 +483,16 @@ class X2SamModel(Started, PreTrainedModel):
             empty = told[-1].new_zeros(len(own), len(CHANNELS), cells, cells) if drawn is None else None
             maps.append(empty if drawn is None else drawn.to(told[-1])[columns])
             answers.append(None if known is None else known[0, columns])
-            evidence.append(self._evidence(some, features.recognition)[0, columns])
             shares.append(len(own))
         grid = next((a.shape[-2:] for a in answers if a is not None), (1, 1))
         said = [a if a is not None else t.new_zeros(len(t), *grid) for a, t in zip(answers, told, strict=True)]
         rows = torch.zeros(sum(shares), dtype=torch.long, device=told[0].device)
         looks = self.prompted_head.look(features.maps(), features.recognition)
-        given = {"maps": maps, "answers": said, "conditions": told, "evidence": evidence}
-        drawn_all = self.prompted_head(looks, rows, **{name: torch.cat(parts) for name, parts in given.items()})
+        given = {"maps": maps, "answers": said, "conditions": told}
+        joined = {name: torch.cat(parts) for name, parts in given.items()}
+        viewed = self._viewed(features.recognition, joined["maps"])
+        evidence = torch.cat([self._evidence(some, viewed)[0, own[:, 1]] for some, own in pairs])
+        drawn_all = self.prompted_head(looks, rows, **joined, evidence=evidence)
         found = []
         for (some, own), part, (_, _, _, alone) in zip(pairs, drawn_all.split(shares), prompts, strict=True):
             found.append((prediction_of if alone else pieces_of)(part, own, some))

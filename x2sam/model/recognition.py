@@ -7,6 +7,8 @@ are answered, cell by cell, before any mask was ever shown.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,6 +27,20 @@ COMMON = 128
 """Numbers that a look and a picture are compared in, at most, to tell whether one belongs to the other."""
 CLEAR = 4.0
 """Logits below zero that what is not meant is answered at least."""
+
+
+@dataclass(frozen=True)
+class Viewed:
+    """Pictures by the names that a classifier knows, and as scenes."""
+
+    names: Tensor
+    """``[names, R]``: unit vectors, what each looks like."""
+    cells: Tensor
+    """``[B, cells, names]``: probabilities."""
+    whole: Tensor
+    """``[B, names]``: the same of the mean of all cells."""
+    scene: Tensor
+    """``[B, common]``."""
 
 
 class Recognition(nn.Module):
@@ -69,7 +85,14 @@ class Recognition(nn.Module):
         unit, level = looks[..., :-1], looks[..., -1:, None]
         return self.scale * (torch.einsum("bcr,brhw->bchw", unit, features) - level)
 
-    def evidence(self, looks: Tensor, features: Tensor, classifier: nn.Linear) -> Tensor:
+    def view(self, features: Tensor, classifier: nn.Linear) -> Viewed:
+        """What all looks on a frame share: features ``[B, R, h, w]`` by the names that the backbone has learned."""
+        cells = features.flatten(2).transpose(1, 2)
+        names = F.normalize(classifier.weight - classifier.weight.mean(0), dim=-1)
+        whole = classifier(cells.mean(1)).softmax(-1)
+        return Viewed(names, classifier(cells).softmax(-1), whole, self.scene(pooled(features)))
+
+    def evidence(self, looks: Tensor, viewed: Viewed) -> Tensor:
         """Whether what each look means is there, by what the classifier would rather call the picture.
 
         A look's own answers are high wherever something resembles it; the classifier's thousand names compete. A look
@@ -77,24 +100,21 @@ class Recognition(nn.Module):
 
         Args:
             looks: ``[B, C, R + 1]``.
-            features: ``[B, R, h, w]``.
-            classifier: from ``R`` to the names that the backbone has learned.
+            viewed: the pictures (`view`).
 
         Returns:
             ``[B, C, EVIDENCE]``: logarithms of its share of the surest cells and of the whole picture, how like it (a
             cosine) the likest name is, since of what the classifier does not know small shares say little, and the
             `context`.
         """
-        names = F.normalize(classifier.weight - classifier.weight.mean(0), dim=-1)
-        like = looks[..., :-1] @ names.T  # [B, C, names]
+        like = looks[..., :-1] @ viewed.names.T  # [B, C, names]
         standing = (RESEMBLANCE * like).softmax(-1)
-        cells = features.flatten(2).transpose(1, 2)
-        shares = standing @ classifier(cells).softmax(-1).transpose(1, 2)  # [B, C, cells]
+        shares = standing @ viewed.cells.transpose(1, 2)  # [B, C, cells]
         surest = shares.topk(min(SUREST, shares.shape[-1]), -1).values.mean(-1)
-        whole = (standing @ classifier(cells.mean(1)).softmax(-1)[..., None])[..., 0]
-        shares = torch.stack([surest, whole], -1).clamp_min(LEAST).log()
-        whole_picture = self.context(looks[..., :-1], pooled(features))
-        return torch.cat([shares, like.amax(-1, keepdim=True), whole_picture[..., None]], -1)
+        whole = (standing @ viewed.whole[..., None])[..., 0]
+        told = torch.stack([surest, whole], -1).clamp_min(LEAST).log()
+        context = self.together(looks[..., :-1], viewed.scene)
+        return torch.cat([told, like.amax(-1, keepdim=True), context[..., None]], -1)
 
     def context_parts(self) -> list[nn.Parameter]:
         """What `context` is made of."""
@@ -110,7 +130,11 @@ class Recognition(nn.Module):
         Returns:
             Logits ``[B, C]``.
         """
-        return (self.thing(units) @ self.scene(pictures)[..., None])[..., 0] + self.usual(units)[..., 0]
+        return self.together(units, self.scene(pictures))
+
+    def together(self, units: Tensor, scenes: Tensor) -> Tensor:
+        """`context` of pictures whose scenes ``[B, common]`` are known."""
+        return (self.thing(units) @ scenes[..., None])[..., 0] + self.usual(units)[..., 0]
 
     def unlike(self, look: Tensor, mean: Tensor, rivals: Tensor) -> Tensor:
         """A look ``[R + 1]`` that answers to a thing (mean features ``[R]``) as before, and not to rivals ``[k, R]``.
