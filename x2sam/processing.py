@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -218,6 +218,10 @@ class X2SamProcessor(ProcessorMixin):
     def _id(self, token: str) -> int | None:
         found = self.tokenizer.convert_tokens_to_ids(token)
         return None if found is None or found == self.tokenizer.unk_token_id else found
+
+    def spelled(self, names: Iterable[str]) -> list[tuple[int, ...]]:
+        """Names as the tokens that they have within a sentence, in small letters (`LanguageSide.meanings_of`)."""
+        return [tuple(self.tokenizer.encode(f" {name.lower()}", add_special_tokens=False)) for name in names]
 
     @property
     def stop_ids(self) -> tuple[int, ...]:

@@ -30,9 +30,12 @@ def calibrated(scores: Tensor, task: Task, options: AnswerOptions, what: str = "
     found = {kind: (temperature, bias) for kind, temperature, bias in options.calibration}.get(wanted)
     if found is None or options.protocol == "released":
         return scores
-    temperature, bias = found
-    told = (scores.clamp(EDGE, 1 - EDGE).logit() / temperature + bias).sigmoid()
-    return torch.where(scores > EDGE, told, scores)
+    return torch.where(scores > EDGE, come_true(scores, *found), scores)
+
+
+def come_true(scores: Tensor, temperature: float, bias: float) -> Tensor:
+    """Scores 0 to 1 as shares that come true, by what was fitted."""
+    return (scores.clamp(EDGE, 1 - EDGE).logit() / temperature + bias).sigmoid()
 
 
 def presence_of(

@@ -120,8 +120,7 @@ def names_of(engine: Engine, index: int, frame: Frame, found: Proposals, names: 
         raise InputError("Got names for everything", "a small model, such as nano", "Ask for the names themselves")
     if not len(found.masks):
         return []
-    said = [tuple(engine.processor.tokenizer.encode(f" {name.lower()}", add_special_tokens=False)) for name in names]
-    looks = model.recognition.looks(torch.stack(model.language.meanings_of(said)))
+    looks = model.recognition.looks(torch.stack(model.language.meanings_of(engine.processor.spelled(names))))
     means = model.recognition.mean_of(features.recognition.expand(len(found.masks), -1, -1, -1), found.masks)
     answers = model.recognition.scale * (means @ looks[:, :-1].T - looks[:, -1])  # [N, names]
     surest = answers.max(1)

@@ -154,6 +154,5 @@ def nearest(model: X2SamModel, processor: X2SamProcessor, mean: Tensor) -> str:
     """The name that the model knows best for recognition features ``[R]``."""
     assert model.recognition is not None
     names = model.config.known_names or ["object"]
-    said = [tuple(processor.tokenizer.encode(f" {name}", add_special_tokens=False)) for name in names]
-    looks = model.recognition.looks(torch.stack(model.language.meanings_of(said)))
+    looks = model.recognition.looks(torch.stack(model.language.meanings_of(processor.spelled(names))))
     return names[int((looks[:, :-1] @ mean - looks[:, -1]).argmax())]

@@ -3,34 +3,50 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-EDGE = 1e-4
+from x2sam.decoding.presence import EDGE, come_true
+
 BINS = 10
+RIDGE = 1.0
+FLAT = 1e-3
+"""A score that tells less than this has no temperature."""
 Scores = NDArray[np.floating]
 Truth = NDArray[np.bool_]
 
 
-def fit(scores: Scores, truth: Truth) -> tuple[float, float]:
-    """Temperature and bias with the least cross-entropy of ``sigmoid(logit(score) / temperature + bias)``.
+def logistic(table: NDArray[np.floating], truth: Truth, ridge: float = RIDGE) -> tuple[NDArray[np.float64], float]:
+    """Weights of the columns of ``table`` ``[N, K]`` and a bias, with the least cross-entropy.
 
-    A penalty of a few samples' weight keeps them near 1 and 0 where there is little to fit.
+    ridge: weight of staying small, of a column that varies by 1, in samples.
     """
-    logits = _logit(scores)
+    centre, spread = table.mean(0), table.std(0) + 1e-6
+    even = (table - centre) / spread
 
-    def loss(values: NDArray[np.float64]) -> float:
-        told = logits * np.exp(-values[0]) + values[1]
+    def loss(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        told = even @ values[:-1] + values[-1]
+        off = 1 / (1 + np.exp(-told)) - truth
         entropy = np.logaddexp(0, told) - truth * told
-        return float(entropy.sum() + 0.5 * (values**2).sum())
+        slope = np.append(even.T @ off + ridge * values[:-1], off.sum())
+        return float(entropy.sum() + 0.5 * ridge * (values[:-1] ** 2).sum()), slope
 
-    scale, bias = minimize(loss, np.zeros(2), method="Nelder-Mead").x
-    return float(np.exp(scale)), float(bias)
+    values = minimize(loss, np.zeros(table.shape[1] + 1), jac=True, method="L-BFGS-B").x
+    weights = values[:-1] / spread
+    return weights, float(values[-1] - weights @ centre)
+
+
+def fit(scores: Scores, truth: Truth) -> tuple[float, float]:
+    """Temperature and bias with the least cross-entropy of ``sigmoid(logit(score) / temperature + bias)``."""
+    logits = torch.from_numpy(np.asarray(scores, dtype=np.float64)).clamp(EDGE, 1 - EDGE).logit().numpy()
+    (weight,), bias = logistic(logits[:, None], truth)
+    return float(1 / max(weight, FLAT)), bias
 
 
 def apply(scores: Scores, temperature: float, bias: float) -> Scores:
-    """Scores as probabilities."""
-    return 1 / (1 + np.exp(-(_logit(scores) / temperature + bias)))
+    """Scores as probabilities (`decoding.presence.come_true`)."""
+    return come_true(torch.from_numpy(np.asarray(scores, dtype=np.float64)), temperature, bias).numpy()
 
 
 def expected_error(scores: Scores, truth: Truth, bins: int = BINS) -> float:
@@ -55,8 +71,3 @@ def halves(scores: Scores, truth: Truth, group: NDArray[np.integer]) -> Scores:
         own = group % 2 == half
         told[own] = apply(scores[own], *fit(scores[~own], truth[~own]))
     return told
-
-
-def _logit(scores: Scores) -> NDArray[np.float64]:
-    held = np.clip(np.asarray(scores, dtype=np.float64), EDGE, 1 - EDGE)
-    return np.log(held / (1 - held))

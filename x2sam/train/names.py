@@ -150,8 +150,7 @@ def fit_whole(model: X2SamModel, processor: X2SamProcessor, photos: list[Looked]
 
 @torch.no_grad()
 def _meanings(model: X2SamModel, processor: X2SamProcessor, names: list[str]) -> Tensor:
-    said = [tuple(processor.tokenizer.encode(f" {name.lower()}", add_special_tokens=False)) for name in names]
-    return torch.stack(model.language.meanings_of(said))
+    return torch.stack(model.language.meanings_of(processor.spelled(names)))
 
 
 def main(photos: Path, out: Path, minutes: float) -> None:
