@@ -97,21 +97,15 @@ class Session:
         prompt: str | Sequence[str] | Prompt | None = None,
         regions: Any = None,
         task: str | None = None,
-        identity: Identity = "x2sam",
+        *,
         on_text: Callable[[str], None] | None = None,
-        max_new_tokens: int = MAX_NEW_TOKENS,
-        keep: bool = True,
-        refresh: Refresh = None,
-        like: Like | None = None,
-        unlike: Any = (),
-        same: Same = "kind",
-        everything: bool = False,
         **options: Any,
     ) -> Track:
-        """Segment frame by frame, as the result is iterated, or as frames are pushed. See `X2Sam.track`."""
-        about = {"like": like, "unlike": unlike, "same": same, "everything": everything}
-        steps = self.tracking(prompt, regions, task, identity, max_new_tokens, keep, refresh, **about, **options)
-        return listen(steps, on_text)
+        """Segment frame by frame, as the result is iterated, or as frames are pushed. See `X2Sam.track`.
+
+        on_text: called with every new piece of text as it is spoken. options: as in `tracking`.
+        """
+        return listen(self.tracking(prompt, regions, task, **options), on_text)
 
     def tracking(
         self,

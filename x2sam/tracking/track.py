@@ -188,30 +188,21 @@ class Track:
         prompt: Any = None,
         regions: Any = None,
         task: str | None = None,
-        frame: int | None = None,
-        backward: bool = False,
-        until: int = 0,
+        *,
         on_text: Callable[[str], None] | None = None,
-        like: Like | None = None,
-        unlike: Any = (),
-        same: Same = "kind",
         **options: Any,
     ) -> Changes:
         """Follow more: another prompt, or objects that are pointed at, from any frame on.
 
         Args:
-            prompt, regions, task, like, unlike, same: as in `Session.track`.
-            frame: where the regions are drawn, and where following begins. None: of a clip, the frame that the regions
-                name, or else the newest; of a stream the newest.
-            backward: follow backward from there as well, down to frame ``until``.
+            prompt, regions, task: as in `Session.track`.
             on_text: called with every new piece of text as it is spoken.
-            options: ``max_new_tokens``, and `AnswerOptions` of this prompt where they are not the track's.
+            options: as in `adding`.
 
         Returns:
             The results that change, as they come: those of frames that were done already.
         """
-        about = {"like": like, "unlike": unlike, "same": same}
-        return listen(self.adding(prompt, regions, task, frame, backward, until, **about, **options), on_text)
+        return listen(self.adding(prompt, regions, task, **options), on_text)
 
     def adding(
         self,
@@ -227,7 +218,15 @@ class Track:
         same: Same = "kind",
         **options: Any,
     ) -> Generator[str, None, Changes]:
-        """As `add`, yielding pieces of text as they are spoken; what it returns is yet to be gone through."""
+        """As `add`, yielding pieces of text as they are spoken; what it returns is yet to be gone through.
+
+        Args:
+            prompt, regions, task, like, unlike, same: as in `Session.tracking`.
+            frame: where the regions are drawn, and where following begins. None: of a clip, the frame that the regions
+                name, or else the newest; of a stream the newest.
+            backward: follow backward from there as well, down to frame ``until``.
+            options: `AnswerOptions` of this prompt where they are not the track's.
+        """
         self._must_know()
         request = self.request(prompt, regions, task, frame, like, unlike, same)
         drawn = [region.frame for region in request.prompt.regions]
